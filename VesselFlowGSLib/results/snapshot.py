@@ -1,0 +1,106 @@
+"""The Snapshot: one state of the reconstruction, as plain arrays. Needs numpy alone.
+
+Panel, script, file writer and cohort read this type. Everything is LPS mm, m/s, Pa, ml/s, s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
+
+
+class Stage(str, Enum):
+    """What has been computed so far, in order."""
+
+    GEOMETRY = "geometry"
+    FIRST_FLOW = "first flow"
+    FLOW = "flow"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One derived number. origin is "measured", "estimated" or "assumed"; the interval holds 90 %."""
+
+    value: float
+    unit: str
+    origin: str
+    interval_90: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Triangles (m, 3) on points (n, 3), with point arrays (n,) or (n, 3)."""
+
+    points: Floats
+    triangles: Integers
+    arrays: Mapping[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Polylines:
+    """Curves: points (n, 3); offsets (k + 1,), curve i is points[offsets[i]:offsets[i + 1]]."""
+
+    points: Floats
+    offsets: Integers
+    arrays: Mapping[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VolumeMesh:
+    """Cells that fill the lumen, for display and sampling: VTK cell types, connectivity, offsets (cells + 1,)."""
+
+    points: Floats
+    connectivity: Integers
+    offsets: Integers
+    cell_types: Integers
+    arrays: Mapping[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CloudArrays:
+    """The Gaussians as arrays: see gaussians.cloud.GaussianCloud; velocity (N, 3) m/s, pressure (N,) Pa or None."""
+
+    mean: Floats
+    sigma: Floats
+    quaternion: Floats
+    attenuation: Floats
+    occupancy: Floats
+    arrival_s: Floats
+    velocity: Floats | None = None
+    pressure: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One state of the reconstruction. What is not known yet is None.
+
+    progress     0..1 of the whole reconstruction
+    message      one line for a person: what was just finished
+    flow_status  {"status": "pending" | "unknown" | "solved", "why": …}
+    geometry     numbers and words about the lumen for summary.json (openings, branches, volume, …)
+    provenance   inputs, settings, versions, seed, backend for summary.json; no patient identifiers
+    """
+
+    stage: Stage
+    progress: float
+    message: str
+    cloud: CloudArrays | None = None
+    surface: Surface | None = None
+    centreline: Polylines | None = None
+    field: VolumeMesh | None = None
+    streamlines: Polylines | None = None
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    geometry: Mapping[str, Any] = field(default_factory=dict)
+    flow_status: Mapping[str, str] = field(default_factory=lambda: {"status": "pending"})
+    warnings: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    timings_s: Mapping[str, float] = field(default_factory=dict)
