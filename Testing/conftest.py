@@ -1,0 +1,30 @@
+"""What every test may ask for: the data outside the repository, and property tests that never watch the clock."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("project", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder that VESSELFLOWGS_DATA names; a test that asks for it is skipped where there is none."""
+    name = os.environ.get("VESSELFLOWGS_DATA", "")
+    if not name or not Path(name).is_dir():
+        pytest.skip("needs data outside the repository: set VESSELFLOWGS_DATA to their folder")
+    return Path(name)
+
+
+@pytest.fixture(scope="session")
+def bend_case(data_folder: Path) -> Path:
+    """The simulated study of a gentle bend, with its truth beside it."""
+    case = data_folder / "cases" / "DEV_gentle_bend_steady"
+    if not case.is_dir():
+        pytest.skip("needs cases/DEV_gentle_bend_steady below VESSELFLOWGS_DATA")
+    return case
