@@ -5,8 +5,9 @@ Panel, script, file writer and cohort read this type. Everything is LPS mm, m/s,
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -42,7 +43,7 @@ class Surface:
 
     points: Floats
     triangles: Integers
-    arrays: Mapping[str, Floats] = field(default_factory=dict)
+    arrays: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Polylines:
 
     points: Floats
     offsets: Integers
-    arrays: Mapping[str, Floats] = field(default_factory=dict)
+    arrays: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class VolumeMesh:
     connectivity: Integers
     offsets: Integers
     cell_types: Integers
-    arrays: Mapping[str, Floats] = field(default_factory=dict)
+    arrays: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,9 @@ class Snapshot:
     centreline: Polylines | None = None
     field: VolumeMesh | None = None
     streamlines: Polylines | None = None
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-    geometry: Mapping[str, Any] = field(default_factory=dict)
-    flow_status: Mapping[str, str] = field(default_factory=lambda: {"status": "pending"})
+    figures: Mapping[str, Figure] = dataclasses.field(default_factory=dict)
+    geometry: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    flow_status: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"status": "pending"})
     warnings: tuple[str, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    timings_s: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    timings_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
