@@ -1,0 +1,122 @@
+"""Arrays of a Snapshot as VTK data, and back. Copies at the border, so that neither side holds the other's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
+from vtkmodules.vtkCommonCore import VTK_FLOAT, VTK_UNSIGNED_CHAR, vtkPoints, vtkStringArray
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataObject, vtkPointSet, vtkPolyData, vtkUnstructuredGrid
+
+from VesselFlowGSLib.results.snapshot import Polylines, Surface, VolumeMesh
+
+Array = NDArray[Any]
+
+
+def unstructured_grid(mesh: VolumeMesh) -> vtkUnstructuredGrid:
+    """The cells with their point arrays; points in the precision of the mesh."""
+    grid = vtkUnstructuredGrid()
+    grid.SetPoints(_points(mesh.points))
+    types = numpy_to_vtk(np.ascontiguousarray(mesh.cell_types, np.uint8), deep=True, array_type=VTK_UNSIGNED_CHAR)
+    grid.SetCells(types, _cells(mesh.offsets, mesh.connectivity))
+    _set_arrays(grid, mesh.arrays)
+    return grid
+
+
+def volume_mesh(grid: vtkUnstructuredGrid) -> VolumeMesh:
+    """The inverse of unstructured_grid."""
+    cells = grid.GetCells()
+    types = vtk_to_numpy(grid.GetCellTypes() if hasattr(grid, "GetCellTypes") else grid.GetCellTypesArray())
+    return VolumeMesh(
+        _point_array(grid),
+        vtk_to_numpy(cells.GetConnectivityArray()).copy(),
+        vtk_to_numpy(cells.GetOffsetsArray()).copy(),
+        types.copy(),
+        arrays_of(grid),
+    )
+
+
+def surface_data(surface: Surface) -> vtkPolyData:
+    """The triangles with their point arrays."""
+    data = vtkPolyData()
+    data.SetPoints(_points(surface.points))
+    count = len(surface.triangles)
+    data.SetPolys(_cells(3 * np.arange(count + 1), np.asarray(surface.triangles).ravel()))
+    _set_arrays(data, surface.arrays)
+    return data
+
+
+def surface(data: vtkPolyData) -> Surface:
+    """The inverse of surface_data; cells that are no triangles are an error of the caller."""
+    cells = data.GetPolys()
+    triangles = vtk_to_numpy(cells.GetConnectivityArray()).reshape(-1, 3).copy()
+    return Surface(_point_array(data), triangles, arrays_of(data))
+
+
+def polyline_data(lines: Polylines) -> vtkPolyData:
+    """The curves as poly-lines with their point arrays."""
+    data = vtkPolyData()
+    data.SetPoints(_points(lines.points))
+    data.SetLines(_cells(lines.offsets, np.arange(len(lines.points))))
+    _set_arrays(data, lines.arrays)
+    return data
+
+
+def polylines(data: vtkPolyData) -> Polylines:
+    """The inverse of polyline_data."""
+    return Polylines(_point_array(data), vtk_to_numpy(data.GetLines().GetOffsetsArray()).copy(), arrays_of(data))
+
+
+def point_data(points: Array, arrays: Mapping[str, Array]) -> vtkPolyData:
+    """Points with arrays and no cells."""
+    data = vtkPolyData()
+    data.SetPoints(_points(points))
+    _set_arrays(data, arrays)
+    return data
+
+
+def arrays_of(data: vtkPointSet) -> dict[str, Array]:
+    """The point arrays by name, copied."""
+    attributes = data.GetPointData()
+    found = (attributes.GetAbstractArray(i) for i in range(attributes.GetNumberOfArrays()))
+    return {a.GetName(): vtk_to_numpy(a).copy() for a in found if a.IsNumeric()}
+
+
+def say_frame(data: vtkDataObject) -> None:
+    """State the frame of the coordinates in the field data, as Slicer and others read it."""
+    text = vtkStringArray()
+    text.SetName("SPACE")
+    text.InsertNextValue("LPS")
+    data.GetFieldData().AddArray(text)
+
+
+def _points(points: Array) -> vtkPoints:
+    held = vtkPoints()
+    held.SetData(numpy_to_vtk(np.ascontiguousarray(points), deep=True))
+    return held
+
+
+def _point_array(data: vtkPointSet) -> Array:
+    if data.GetNumberOfPoints() == 0:
+        return np.zeros((0, 3))
+    return np.asarray(vtk_to_numpy(data.GetPoints().GetData()).copy())
+
+
+def _cells(offsets: Array, connectivity: Array) -> vtkCellArray:
+    cells = vtkCellArray()
+    cells.SetData(
+        numpy_to_vtkIdTypeArray(np.ascontiguousarray(offsets, np.int64), deep=True),
+        numpy_to_vtkIdTypeArray(np.ascontiguousarray(connectivity, np.int64), deep=True),
+    )
+    return cells
+
+
+def _set_arrays(data: vtkPointSet, arrays: Mapping[str, Array]) -> None:
+    for name, values in arrays.items():
+        plain = np.ascontiguousarray(values)
+        held = numpy_to_vtk(plain, deep=True, array_type=VTK_FLOAT if plain.dtype == np.float32 else None)
+        held.SetName(name)
+        data.GetPointData().AddArray(held)
