@@ -1,0 +1,292 @@
+"""The command line: exit codes, messages, progress and summary, with a stand-in for the engine behind it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from VesselFlowGSLib import cli
+from VesselFlowGSLib.errors import Cancelled, InputError, InstallationError, ResourceError
+from VesselFlowGSLib.results.snapshot import Figure, Snapshot, Stage
+from VesselFlowGSLib.terminal import Progress, summarise
+
+DONE = Snapshot(
+    Stage.DONE,
+    1.0,
+    "result written",
+    figures={
+        "mean_inflow": Figure(2.512, "ml/s", "estimated", (2.3, 2.7)),
+        "pressure_drop": Figure(146.9, "Pa", "estimated"),
+    },
+    geometry={
+        "volume_mm3": 512.34,
+        "branches": 1,
+        "openings": [{"name": "inlet", "radius_mm": 2.2}, {"name": "outlet 1", "radius_mm": 1.7}],
+    },
+    flow_status={"status": "solved"},
+    warnings=("the period is assumed",),
+)
+SNAPSHOTS = (
+    Snapshot(Stage.GEOMETRY, 0.3, "lumen found"),
+    Snapshot(Stage.FIRST_FLOW, 0.5, "inflow estimated"),
+    Snapshot(Stage.FLOW, 0.9, "flow solved"),
+    DONE,
+)
+
+
+class StandIn:
+    """Stands in for the engine: yields SNAPSHOTS, writes their stages down, and fails where a test wants it to."""
+
+    def __init__(self) -> None:
+        self.fail_at: str = ""
+        self.failure: BaseException = RuntimeError("unset")
+        self.written: list[str] = []
+        self.opened: list[Path] = []
+        self.closed_with: list[type[BaseException] | None] = []
+        self.started_from: list[object] = []
+        self.called: dict[str, tuple[Any, ...]] = {}
+
+    def reach(self, place: str) -> None:
+        if place == self.fail_at:
+            raise self.failure
+
+    def modules(self) -> dict[str, ModuleType]:
+        engine = self
+
+        class ResultFolder:
+            def __init__(self, out: Path) -> None:
+                engine.opened.append(out)
+
+            def __enter__(self) -> ResultFolder:
+                engine.reach("open")
+                return self
+
+            def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+                engine.closed_with.append(kind)
+
+            def write(self, snapshot: Snapshot) -> None:
+                engine.reach("write")
+                engine.written.append(snapshot.stage.value)
+
+        def read_study(folder: Path) -> object:
+            engine.reach("read")
+            return SimpleNamespace(folder=folder)
+
+        def reconstruct(study: object, settings: object, start: object = None) -> Iterator[Snapshot]:
+            engine.started_from.append(start)
+            for snapshot in SNAPSHOTS:
+                engine.reach(snapshot.stage.value)
+                yield snapshot
+
+        def note(name: str, answer: object = None) -> Any:
+            def called(*arguments: Any, **named: Any) -> object:
+                engine.reach(name)
+                engine.called[name] = (*arguments, *named.values())
+                return answer
+
+            return called
+
+        contents = {
+            "acquisition.reader": {"read_study": read_study},
+            "acquisition.inspection": {"inspect_study": note("inspect", "found"), "describe": str},
+            "reconstruction.reconstruct": {"reconstruct": reconstruct},
+            "reconstruction.settings": {"load_settings": note("settings")},
+            "reconstruction.checkpoint": {"load_checkpoint": note("checkpoint")},
+            "results.export": {"ResultFolder": ResultFolder},
+            "results.picture": {"render_result": note("render")},
+            "simulation.simulate": {"settings_for": note("settings"), "simulate": note("simulate")},
+        }
+        modules = {}
+        for name, members in contents.items():
+            module = ModuleType(f"VesselFlowGSLib.{name}")
+            vars(module).update(members)
+            modules[module.__name__] = module
+        return modules
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    stand_in = StandIn()
+    for name, module in stand_in.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return stand_in
+
+
+def run(*arguments: str | Path) -> int:
+    return cli.main([str(a) for a in arguments])
+
+
+def test_every_snapshot_is_written_and_the_summary_printed(engine, capsys, tmp_path):
+    assert run("reconstruct", "study", "-o", tmp_path) == 0
+    assert engine.written == ["geometry", "first flow", "flow", "done"]
+    assert engine.closed_with == [None]
+    found = capsys.readouterr()
+    assert "2.51 ml/s (90 %: 2.3 to 2.7), estimated" in found.out
+    assert "147 Pa = 1.1 mmHg" in found.out
+    assert "512 mm³" in found.out
+    assert "inlet, radius 2.2 mm" in found.out
+    assert "the period is assumed" in found.out
+    assert len(found.err.splitlines()) == len(SNAPSHOTS)
+
+
+def test_settings_have_the_defaults_of_the_contract(engine, tmp_path):
+    run("reconstruct", "study", "-o", tmp_path)
+    assert engine.called["settings"] == (None, None, "standard", "auto", 0)
+    run(
+        *("reconstruct", "study", "-o", tmp_path, "--settings", "s.toml", "--preset", "carotid"),
+        *("--device", "cpu", "--quality", "fine", "--seed", "7"),
+    )
+    assert engine.called["settings"] == (Path("s.toml"), "carotid", "fine", "cpu", 7)
+
+
+def test_resume_without_a_checkpoint_starts_anew_and_says_so(engine, capsys, tmp_path):
+    assert run("reconstruct", "study", "-o", tmp_path, "--resume") == 0
+    assert engine.started_from == [None]
+    assert "starting anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["open", "settings", "read", "write", *(s.stage.value for s in SNAPSHOTS)])
+def test_ctrl_c_anywhere_ends_with_3_and_says_how_to_go_on(engine, capsys, tmp_path, place):
+    engine.fail_at, engine.failure = place, KeyboardInterrupt()
+    assert run("reconstruct", "study", "-o", tmp_path) == 3
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("vesselflowgs: Cancelled.") and message.endswith("--resume")
+    if place not in ("open", "settings"):
+        assert engine.closed_with == [KeyboardInterrupt]
+
+
+FAILURES = [
+    (InputError("dsa.dcm: no DistanceSourceToDetector (0018,1110)"), 2, "DistanceSourceToDetector"),
+    (PermissionError(errno.EACCES, "Permission denied", "/some/out"), 2, "/some/out: Permission denied"),
+    (Cancelled("stopped"), 3, "stopped"),
+    (MemoryError(), 4, "Out of memory"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 4, "Out of memory"),
+    (OSError(errno.ENOSPC, "No space left on device", "/some/out/field.vtu"), 4, "the disk is full"),
+    (ResourceError("the disk is full"), 4, "the disk is full"),
+    (ModuleNotFoundError("No module named 'gdcm'", name="gdcm"), 5, "pip install --upgrade python-gdcm"),
+    (ImportError("libGL.so.1: cannot open shared object file: No such file"), 5, "apt-get install libegl1"),
+    (InstallationError("torch is too old"), 5, "torch is too old"),
+    (ZeroDivisionError("division by zero"), 1, "ZeroDivisionError: division by zero"),
+    (OSError(errno.EIO, "Input/output error"), 1, "Input/output error"),
+]
+
+
+@pytest.mark.parametrize(("failure", "code", "text"), FAILURES, ids=lambda f: type(f).__name__)
+@pytest.mark.parametrize("place", ["read", "first flow"])
+def test_a_failure_gives_its_code_and_at_most_two_lines(engine, capsys, tmp_path, failure, code, text, place):
+    engine.fail_at, engine.failure = place, failure
+    assert run("reconstruct", "study", "-o", tmp_path) == code
+    error = capsys.readouterr().err
+    lines = error[error.index("vesselflowgs: ") :].splitlines()
+    assert text in lines[0] + lines[-1] and len(lines) <= 2
+    assert "Traceback" not in error
+    assert engine.closed_with == [type(failure)]
+
+
+@pytest.mark.parametrize("arguments", [("--debug", "inspect", "study"), ("inspect", "study", "--debug")])
+def test_debug_adds_the_traceback(engine, capsys, arguments):
+    engine.fail_at, engine.failure = "inspect", InputError("wrong")
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback") and error.endswith("vesselflowgs: wrong\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "COMMAND"),
+        (("reconstruct", "study"), "-o"),
+        (("reconstruct", "-o", "out"), "STUDY"),
+        (("reconstruct", "study", "-o", "out", "--quality", "best"), "preview"),
+        (("reconstruct", "study", "-o", "out", "--seed", "x"), "--seed"),
+        (("simulate", "-o", "study", "--vessel", "trumpet"), "stenosis"),
+        (("render", "out", "-o", "p.png", "--as", "cloud"), "gaussians"),
+        (("follow", "study"), "reconstruct"),
+    ],
+)
+def test_a_wrong_argument_ends_with_2_and_one_line(capsys, arguments, text):
+    assert run(*arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and text in lines[0] and "--help" in lines[0]
+
+
+def test_help_and_version_end_with_0(capsys):
+    assert run("--help") == 0
+    assert run("reconstruct", "--help") == 0
+    assert run("--version") == 0
+    assert "VesselFlowGS" in capsys.readouterr().out
+
+
+def test_the_other_commands_call_the_engine(engine, capsys, tmp_path):
+    assert run("inspect", "study") == 0
+    assert capsys.readouterr().out == "found\n"
+    assert run("simulate", "-o", tmp_path, "--vessel", "bend") == 0
+    assert tmp_path in engine.called["simulate"]
+    for arguments, kind, colour in [
+        ((), "surface", "pressure"),
+        (("--as", "streamlines"), "streamlines", "speed"),
+        (("--as", "surface", "--colour", "wss"), "surface", "wss"),
+    ]:
+        assert run("render", "out", "-o", tmp_path / "p.png", *arguments) == 0
+        assert engine.called["render"] == (Path("out"), tmp_path / "p.png", kind, colour)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_process_ends_it_with_3(tmp_path, number):
+    """With a stand-in reader that waits; SIGINT ignored beforehand, as shells do for their background jobs."""
+    program = (
+        "import signal, sys, time, types\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "reader = types.ModuleType('inspection'); reader.describe = str\n"
+        "def wait(study):\n    print('here', flush=True)\n    time.sleep(60)\n"
+        "reader.inspect_study = wait\n"
+        "sys.modules['VesselFlowGSLib.acquisition.inspection'] = reader\n"
+        "sys.argv = ['vesselflowgs', 'inspect', 'study']\n"
+        "from VesselFlowGSLib.cli import main\n"
+        "sys.exit(main())\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=os.getcwd()
+    )
+    assert process.stdout is not None and process.stdout.readline() == "here\n"
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 3 and error == "vesselflowgs: Cancelled.\n"
+
+
+def test_progress_off_a_terminal_is_one_line_per_stage():
+    stream = io.StringIO()
+    with Progress("reading", stream) as progress:
+        for snapshot in SNAPSHOTS:
+            progress.show(snapshot.stage.value, snapshot.progress, snapshot.message)
+            progress.show(snapshot.stage.value, snapshot.progress, snapshot.message)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == len(SNAPSHOTS)
+    assert lines[0].startswith(" 30%") and lines[0].endswith("geometry: lumen found")
+
+
+def test_progress_on_a_terminal_tells_the_time_left():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with Progress("reading", stream) as progress:
+        progress.show("geometry", 0.3, "lumen found")
+    assert "left" in stream.getvalue() and "30%" in stream.getvalue()
+
+
+def test_the_summary_of_an_unknown_flow_says_why(tmp_path):
+    unknown = Snapshot(Stage.DONE, 1.0, "", flow_status={"status": "unknown", "why": "no contrast arrives"})
+    text = summarise(unknown, Path("study"), tmp_path)
+    assert "Flow: unknown. no contrast arrives" in text

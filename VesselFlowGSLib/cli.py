@@ -1,0 +1,249 @@
+"""The command line: reconstruct, inspect, simulate, render.
+
+Every command ends with one of the exit codes of ExitCode, and a failure with one or two lines on stderr. The
+engine is imported inside the commands, so that --help and a wrong argument answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import NoReturn
+
+from VesselFlowGSLib import __version__
+from VesselFlowGSLib.errors import InputError, VesselFlowError
+
+
+class ExitCode(IntEnum):
+    """What the command line ends with."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_INPUT = 2
+    CANCELLED = 3
+    OUT_OF_RESOURCES = 4
+    WRONG_INSTALLATION = 5
+
+
+VESSELS = ("stenosis", "bend", "aneurysm", "bifurcation")
+
+# Where the package that pip installs has another name than the module.
+PIP_NAMES = {"gdcm": "python-gdcm", "skimage": "scikit-image", "vtkmodules": "vtk"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. arguments: those of the process by default."""
+    if arguments is None:
+        # Schedulers end a job with SIGTERM: the same to us as Ctrl-C, which a shell's background jobs would ignore.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+    options: argparse.Namespace | None = None
+    try:
+        options = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], None] = options.command
+        command(options)
+    except SystemExit as end:  # argparse, after --help and --version
+        return int(end.code or 0)
+    except KeyboardInterrupt as stop:
+        return _end(ExitCode.CANCELLED, _cancelled(options), stop, options)
+    except Exception as error:
+        code, message = explain(error)
+        return _end(code, message, error, options)
+    return ExitCode.DONE
+
+
+def explain(error: Exception) -> tuple[ExitCode, str]:
+    """The exit code of an exception, and the one or two lines that say what is wrong and what to do."""
+    if isinstance(error, VesselFlowError):
+        return ExitCode(error.exit_code), str(error)
+    if isinstance(error, MemoryError) or _torch_ran_out_of_memory(error):
+        return ExitCode.OUT_OF_RESOURCES, (
+            "Out of memory. Close other programs, use --quality preview, "
+            "or give a smaller region_lps_mm in study.toml."
+        )
+    if isinstance(error, ImportError):
+        return ExitCode.WRONG_INSTALLATION, _installation(error)
+    if isinstance(error, OSError):
+        return _file_system(error)
+    return ExitCode.FAILED, (
+        f"Failed unexpectedly: {type(error).__name__}: {_first_line(error)}\n"
+        "Please report it, with what the same command prints with --debug (mind patient data)."
+    )
+
+
+def _torch_ran_out_of_memory(error: Exception) -> bool:
+    # By name and text, since torch may not be imported, and its CPU allocator raises a plain RuntimeError.
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and bool(re.search(r"can't allocate memory|not enough memory", str(error)))
+
+
+def _installation(error: ImportError) -> str:
+    library = re.search(r"(\S+\.so[.\d]*): cannot open shared object file", str(error))
+    if library:
+        return (
+            f"The system library {library[1]} is missing. "
+            "On Debian or Ubuntu: apt-get install libegl1 libgl1 libgl1-mesa-dri"
+        )
+    module = (error.name or "").split(".")[0]
+    if not module or module == "VesselFlowGSLib":
+        return (
+            f"The installation of VesselFlowGS is incomplete: {_first_line(error)}.\n"
+            f"Install it again: {sys.executable} -m pip install --force-reinstall --no-deps vesselflowgs"
+        )
+    package = PIP_NAMES.get(module, module)
+    return (
+        f"The Python package {package} is missing or damaged: {_first_line(error)}.\n"
+        f"Install it: {sys.executable} -m pip install --upgrade {package}"
+    )
+
+
+def _file_system(error: OSError) -> tuple[ExitCode, str]:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ExitCode.OUT_OF_RESOURCES, f"{where}the disk is full. Free some space, then run again with --resume."
+    if error.errno == errno.ENOMEM:
+        return ExitCode.OUT_OF_RESOURCES, f"{where}out of memory. Close other programs or use --quality preview."
+    if error.filename and error.errno in (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+    ):
+        return ExitCode.WRONG_INPUT, f"{where}{error.strerror}. Check the path and its permissions."
+    return ExitCode.FAILED, f"{where}{error.strerror or error}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0].rstrip(".")
+
+
+def _cancelled(options: argparse.Namespace | None) -> str:
+    if options is not None and options.command is _reconstruct:
+        return (
+            f"Cancelled. What was computed so far is kept in {options.out}; to go on from there: "
+            f"vesselflowgs reconstruct {options.study} -o {options.out} --resume"
+        )
+    return "Cancelled."
+
+
+def _end(code: ExitCode, message: str, error: BaseException, options: argparse.Namespace | None) -> int:
+    if options is not None and options.debug:
+        traceback.print_exception(error)
+    print(f"vesselflowgs: {message}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises InputError for a wrong argument, instead of printing its whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="vesselflowgs",
+        description="Blood velocity and pressure from X-ray angiography. For research use only.",
+        epilog="Exit codes: 0 done; 1 failed; 2 wrong input; 3 cancelled; 4 out of memory or disk; "
+        "5 wrong installation.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--debug", action="store_true", help="print the traceback of a failure")
+    parser.add_argument("--version", action="version", version=f"VesselFlowGS {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    command = _command(commands, "reconstruct", _reconstruct, "geometry, velocity and pressure from a study")
+    command.add_argument("study", type=Path, metavar="STUDY", help="folder with the scanner's files")
+    command.add_argument("-o", dest="out", type=Path, metavar="OUT", required=True, help="folder for the result")
+    command.add_argument("--settings", type=Path, metavar="FILE.toml", help="settings that differ from the defaults")
+    command.add_argument("--preset", metavar="NAME", help="settings for a kind of vessel")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    command.add_argument(
+        "--quality", choices=("preview", "standard", "fine"), default="standard", help="default: standard"
+    )
+    command.add_argument("--seed", type=int, metavar="N", default=0, help="of all random draws; default: 0")
+    command.add_argument("--resume", action="store_true", help="go on from what OUT holds of a stopped run")
+
+    command = _command(commands, "inspect", _inspect, "what a study holds, lacks, and what will be assumed")
+    command.add_argument("study", type=Path, metavar="STUDY", help="folder with the scanner's files")
+
+    command = _command(commands, "simulate", _simulate, "a study with known truth beside it")
+    command.add_argument("-o", dest="out", type=Path, metavar="STUDY", required=True, help="folder for the study")
+    command.add_argument("--vessel", choices=VESSELS, required=True, help="shape of the vessel")
+    command.add_argument("--seed", type=int, metavar="N", default=0, help="of all random draws; default: 0")
+
+    command = _command(commands, "render", _render, "a picture of a result")
+    command.add_argument("out", type=Path, metavar="OUT", help="folder with the result")
+    command.add_argument("-o", dest="picture", type=Path, metavar="PICTURE.png", required=True)
+    command.add_argument(
+        "--as", dest="kind", choices=("surface", "streamlines", "gaussians"), default="surface", help="default: surface"
+    )
+    command.add_argument(
+        "--colour", choices=("speed", "pressure", "wss"), help="default: pressure on the surface, else speed"
+    )
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[_Parser], name: str, run: Callable[[argparse.Namespace], None], text: str
+) -> _Parser:
+    command: _Parser = commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False)
+    command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    command.set_defaults(command=run)
+    return command
+
+
+def _reconstruct(options: argparse.Namespace) -> None:
+    from VesselFlowGSLib.acquisition.reader import read_study
+    from VesselFlowGSLib.reconstruction.checkpoint import load_checkpoint
+    from VesselFlowGSLib.reconstruction.reconstruct import reconstruct
+    from VesselFlowGSLib.reconstruction.settings import load_settings
+    from VesselFlowGSLib.results.export import ResultFolder
+    from VesselFlowGSLib.terminal import Progress, summarise
+
+    settings = load_settings(options.settings, options.preset, options.quality, options.device, options.seed)
+    last = None
+    with ResultFolder(options.out) as result, Progress(f"reading {options.study}") as progress:
+        study = read_study(options.study)
+        start = load_checkpoint(options.out) if options.resume else None
+        if options.resume and start is None:
+            progress.note(f"{options.out} holds no usable checkpoint: starting anew")
+        for snapshot in reconstruct(study, settings, start):
+            result.write(snapshot)
+            progress.show(snapshot.stage.value, snapshot.progress, snapshot.message)
+            last = snapshot
+    if last is not None:
+        print(summarise(last, options.study, options.out))
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from VesselFlowGSLib.acquisition.inspection import describe, inspect_study
+
+    print(describe(inspect_study(options.study)))
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from VesselFlowGSLib.simulation.simulate import settings_for, simulate
+
+    simulate(settings_for(options.vessel, seed=options.seed), options.out)
+    print(f"{options.out}: a simulated study ({options.vessel}), with its truth beside it")
+
+
+def _render(options: argparse.Namespace) -> None:
+    from VesselFlowGSLib.results.picture import render_result
+
+    colour = options.colour or ("pressure" if options.kind == "surface" else "speed")
+    render_result(options.out, options.picture, options.kind, colour)
+    print(options.picture)
