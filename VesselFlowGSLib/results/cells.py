@@ -3,9 +3,10 @@
 Cubes of edge h, 2h, 4h, … on one lattice. Where two sizes meet, the larger cube is cut into pyramids and tetrahedra
 around its centre, so that the cells fit face to face. The edge wanted at x is
 
-    min_i (R_i + max(0, |x - c_i| - R_i)) / per_radius
+    min_i (R_i + g max(0, |x - c_i| - R_i)) / per_radius
 
-over the centreline's points c_i with radius R_i. It changes so slowly that neighbours differ by a factor two at most.
+over the centreline's points c_i with radius R_i. It changes so slowly (g < per_radius / 4.4) that neighbours differ by
+a factor two at most.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class CellSettings:
 
     per_radius    cells along the local radius
     max_points    beyond it the cells are made coarser, and the caller is told
+    grading       g: how fast the edge may grow away from a narrow vessel
     clearance     smallest |distance| of a cell's corner to the wall or an opening, in edges: no slivers
     disc_radii    an opening's disc reaches this many radii across its normal
     slab_radii    half the thickness of the slab in which an opening cuts, in radii
@@ -47,6 +49,7 @@ class CellSettings:
 
     per_radius: float = 14.0
     max_points: int = 1_500_000
+    grading: float = 1.5
     clearance: float = 0.02
     disc_radii: float = 2.5
     slab_radii: float = 0.75
@@ -115,20 +118,21 @@ class _Sizes:
         self.top = max(1, int(np.ceil(np.log2(max(radii.max(), 2 * lumen.wall.spacing_mm) / self.finest))))
         # Radii that differ by less than a tenth share a search tree: the nearest point of each class decides.
         kind = np.floor(np.log(radii / radii.min()) / np.log(1.1)).astype(int)
+        self._grading = settings.grading
         self._classes = [(radii[kind == k].min(), cKDTree(centres[kind == k])) for k in np.unique(kind)]
 
     def wanted(self, points: Array) -> Array:
         """(M, 3) LPS mm to (M,) mm."""
-        found = (np.maximum(r, tree.query(points)[0]) for r, tree in self._classes)
+        found = (r + self._grading * np.maximum(0, tree.query(points)[0] - r) for r, tree in self._classes)
         return np.asarray(np.minimum.reduce(list(found)) / self.per_radius)
 
 
 def _tree_samples(lumen: Lumen) -> tuple[Array, Array, Array]:
     """Centreline points a third of a radius apart: (n, 3) mm, radius (n,) mm, length that each stands for (n,) mm."""
-    centres, radii, steps = [], [], []
+    centres, radii, steps, owner = [], [], [], []
     # Nothing narrower than the wall's own grid is resolved by it.
     least = lumen.wall.spacing_mm
-    for branch in lumen.tree.branches:
+    for number, branch in enumerate(lumen.tree.branches):
         along = branch.arc_length_mm
         radius = np.maximum(np.nan_to_num(branch.radius_mm, nan=least), least)
         count = max(2, int(np.ceil(3 * along[-1] / radius.min())) + 1)
@@ -136,7 +140,11 @@ def _tree_samples(lumen: Lumen) -> tuple[Array, Array, Array]:
         centres.append(np.stack([np.interp(at, along, branch.points[:, k]) for k in range(3)], -1))
         radii.append(np.interp(at, along, radius))
         steps.append(np.full(count, along[-1] / count))
-    return np.concatenate(centres), np.concatenate(radii), np.concatenate(steps)
+        owner.append(np.full(count, number))
+    c, r, of = np.concatenate(centres), np.concatenate(radii), np.concatenate(owner)
+    # Where a branch begins inside its trunk, the vessel is as wide as the trunk.
+    wide = [np.max(np.where(of != of[i], r - np.linalg.norm(c - c[i], axis=1), 0.0)) for i in range(len(c))]
+    return c, np.maximum(r, wide), np.concatenate(steps)
 
 
 def _best_finest(radii: Array, steps: Array, per_radius: float) -> tuple[float, float]:
