@@ -55,6 +55,11 @@ class Run:
     frame_times_s   (T,) on the study's clock (zero: first frame of the earliest run of the same injection)
     mask_frames     0-based frames that show no contrast (may be empty)
     injection       runs with equal numbers show the same bolus (biplane)
+    r_wave_frames   0-based frames at which the header marks an R wave (may be empty)
+    heart_rate_bpm  as the header has it, or None
+
+    The mask's noise is part of `noise` and is the same in every frame. Pixels that carry no measurement
+    (collimated or saturated) have a `noise` of AcquisitionSettings.unmeasured_noise, so that their weight is nil.
     """
 
     name: str
@@ -65,6 +70,8 @@ class Run:
     carm: CArm
     mask_frames: tuple[int, ...] = ()
     injection: int = 0
+    r_wave_frames: tuple[int, ...] = ()
+    heart_rate_bpm: float | None = None
 
     def cameras(self, isocentre_lps_mm: ArrayLike) -> Cameras:
         """One camera for a run at rest, T cameras for a rotational one."""
