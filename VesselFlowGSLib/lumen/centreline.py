@@ -66,3 +66,34 @@ class Opening:
     normal: Array
     radius_mm: float
     branch: int
+
+
+def rerooted(tree: CentrelineTree, leaf: int) -> tuple[CentrelineTree, dict[int, int]]:
+    """The tree seen from the end of a leaf branch, and the new index of each old branch.
+
+    Branches between that end and the old inlet are turned round; the old inlet becomes the end of a leaf.
+    """
+    way = [leaf]
+    while tree.branches[way[-1]].parent >= 0:
+        way.append(tree.branches[way[-1]].parent)
+    up = {child: parent for child, parent in zip(way[1:], way[:-1], strict=True)}
+    parent = {}
+    for i, b in enumerate(tree.branches):
+        if i in way:
+            parent[i] = up.get(i, -1)
+        else:
+            # A sibling on the way now hangs from the turned branch that ends where it begins.
+            sibling = next((w for w in way if tree.branches[w].parent == b.parent), None)
+            parent[i] = b.parent if sibling is None else sibling
+    new_index = {leaf: 0}
+    order = [leaf]
+    for i in order:
+        for child in sorted(k for k, p in parent.items() if p == i):
+            new_index[child] = len(order)
+            order.append(child)
+    branches = []
+    for i in order:
+        b = tree.branches[i]
+        turn = -1 if i in way else 1
+        branches.append(Branch(b.points[::turn], b.radius_mm[::turn], new_index.get(parent[i], -1)))
+    return CentrelineTree(tuple(branches)), new_index

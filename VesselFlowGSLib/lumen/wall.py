@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from VesselFlowGSLib.lumen.centreline import CentrelineTree, Opening
 
@@ -52,12 +53,14 @@ class Lumen:
     """The inside of the vessel: bounded by the wall, and cut flat at its openings.
 
     openings    the inlet first, then the outlets in the order of study.toml or of the tree's leaves
+    trust       (n, 3) LPS mm and (n,) in [0, 1]: how sure the wall is near these points; none: fully
     The wall runs on a little past the openings, so that distance and normal are smooth there.
     """
 
     wall: WallDistance
     tree: CentrelineTree
     openings: tuple[Opening, ...]
+    trust: tuple[Array, Array] | None = None
 
     @property
     def inlet(self) -> Opening:
@@ -81,3 +84,11 @@ class Lumen:
     def inside(self, points: ArrayLike) -> NDArray[np.bool_]:
         """(M, 3) LPS mm to (M,): in the lumen, between its openings."""
         return (self.wall(points) > 0) & ~self.beyond_openings(points)
+
+    def confidence(self, points: ArrayLike) -> Array:
+        """(M, 3) LPS mm to (M,) in [0, 1]: how sharply the images show the wall there, against their noise."""
+        x = np.asarray(points, float)
+        if self.trust is None:
+            return np.ones(len(x))
+        at, value = self.trust
+        return np.asarray(np.clip(value[cKDTree(at).query(x)[1]], 0.0, 1.0))
