@@ -32,7 +32,9 @@ Mask = NDArray[np.bool_]
 TETRAHEDRON, HEXAHEDRON, PYRAMID = 10, 12, 14
 
 CORNERS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]])
-FACES = np.array([[0, 1, 2, 3], [4, 7, 6, 5], [0, 4, 5, 1], [1, 5, 6, 2], [2, 6, 7, 3], [3, 7, 4, 0]])  # seen from inside
+FACES = np.array(
+    [[0, 1, 2, 3], [4, 7, 6, 5], [0, 4, 5, 1], [1, 5, 6, 2], [2, 6, 7, 3], [3, 7, 4, 0]]
+)  # seen from inside
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,9 @@ def lumen_cells(lumen: Lumen, settings: CellSettings) -> LumenCells:
     at_centres = len(mesh.points) > len(nodes)
     if at_centres:
         extra = mesh.points[len(nodes) :]
-        wall = np.concatenate([wall, away_from_zero(lumen.wall(extra), settings.clearance * mesh.arrays["edge"][len(nodes) :])])
+        wall = np.concatenate(
+            [wall, away_from_zero(lumen.wall(extra), settings.clearance * mesh.arrays["edge"][len(nodes) :])]
+        )
         opening = np.concatenate([opening, _centre_values(mesh, opening)])
     arrays = {"wall": wall, "opening": opening, "edge": mesh.arrays["edge"]}
     return LumenCells(_compact(mesh, arrays), sizes.per_radius)
@@ -188,7 +192,9 @@ def _before_openings(lumen: Lumen, points: Array, cubes: Integers, wall: Array, 
         offset = points - opening.centre
         along = offset @ opening.normal
         across = np.linalg.norm(offset - along[:, None] * opening.normal, axis=1)
-        near = (np.abs(along) < settings.slab_radii * opening.radius_mm) & (across < settings.disc_radii * opening.radius_mm)
+        near = (np.abs(along) < settings.slab_radii * opening.radius_mm) & (
+            across < settings.disc_radii * opening.radius_mm
+        )
         in_slab = np.flatnonzero((near & wet)[cubes].any(1))
         if not len(in_slab):
             continue
@@ -233,7 +239,13 @@ def _of_the_vessel(lumen: Lumen, points: Array, cubes: Integers, wet: Mask) -> M
 
 
 def _fitting(
-    nodes: Integers, points: Array, edge: Array, cubes: Integers, corner: Integers, level: NDArray[np.int64], sizes: _Sizes
+    nodes: Integers,
+    points: Array,
+    edge: Array,
+    cubes: Integers,
+    corner: Integers,
+    level: NDArray[np.int64],
+    sizes: _Sizes,
 ) -> VolumeMesh:
     """Hexahedra, and pyramids and tetrahedra where a cube has smaller neighbours."""
     used = np.zeros(len(nodes), bool)
@@ -263,7 +275,11 @@ def _fitting(
     kinds = np.where(lengths == 8, HEXAHEDRON, np.where(lengths == 5, PYRAMID, TETRAHEDRON))
     edges = np.concatenate([edge, sizes.finest * (1 << level[coarse[mixed]])])
     return VolumeMesh(
-        np.concatenate([points, centres]), flat, np.concatenate([[0], np.cumsum(lengths)]), kinds.astype(np.uint8), {"edge": edges}
+        np.concatenate([points, centres]),
+        flat,
+        np.concatenate([[0], np.cumsum(lengths)]),
+        kinds.astype(np.uint8),
+        {"edge": edges},
     )
 
 

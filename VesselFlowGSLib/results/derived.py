@@ -22,7 +22,7 @@ from VesselFlowGSLib.flow.fluid import Fluid
 from VesselFlowGSLib.lumen.centreline import Opening
 from VesselFlowGSLib.lumen.wall import Lumen
 from VesselFlowGSLib.results import vtk_data
-from VesselFlowGSLib.results.cells import CellSettings, LumenCells, away_from_zero, lumen_cells
+from VesselFlowGSLib.results.cells import CellSettings, away_from_zero, lumen_cells
 from VesselFlowGSLib.results.snapshot import Figure, Polylines, Surface, VolumeMesh
 
 Array = NDArray[np.float64]
@@ -52,7 +52,9 @@ class DerivedSettings:
     disc_points: int = 1000
 
 
-def lumen_surface(lumen: Lumen, spacing_mm: float | None = None, settings: DerivedSettings = DerivedSettings()) -> Surface:
+def lumen_surface(
+    lumen: Lumen, spacing_mm: float | None = None, settings: DerivedSettings = DerivedSettings()
+) -> Surface:
     """The wall between the openings as triangles, LPS mm: flat and open at the openings, normals outwards.
 
     spacing_mm  edge of the cells that it is drawn from; by default the local radius / settings.wall.per_radius
@@ -103,7 +105,11 @@ def volume_mesh(lumen: Lumen, settings: DerivedSettings = DerivedSettings()) -> 
     grid = _mark_wall(lumen, _cut(vtk_data.unstructured_grid(cells.mesh), "opening"), settings.volume)
     clipped = vtk_data.volume_mesh(_cut(grid, "wall"))
     on_wall = np.abs(clipped.arrays["wall"]) < 1e-3 * settings.volume.clearance * clipped.arrays["edge"]
-    planes = _planes(lumen, clipped.points, np.abs(clipped.arrays["opening"]) < 1e-3 * settings.volume.clearance * clipped.arrays["edge"])
+    planes = _planes(
+        lumen,
+        clipped.points,
+        np.abs(clipped.arrays["opening"]) < 1e-3 * settings.volume.clearance * clipped.arrays["edge"],
+    )
     points = clipped.points.copy()
     subset = _Planes(planes.which[on_wall], planes.openings)
     points[on_wall] = _onto_wall(lumen, points[on_wall], subset)
@@ -169,7 +175,11 @@ def streamlines(
     step = settings.line_step * _local_radius(lumen, x)
     slowest = 1e-9
     alive = np.arange(len(x))
-    steps = int(np.ceil(reach / (settings.line_step * min(float(b.radius_mm.min()) for b in lumen.tree.branches)))) if len(x) else 0
+    steps = (
+        int(np.ceil(reach / (settings.line_step * min(float(b.radius_mm.min()) for b in lumen.tree.branches))))
+        if len(x)
+        else 0
+    )
     trail: list[list[Array]] = [[p] for p in x]
     arrived = np.zeros(len(x), bool)
     for _ in range(min(steps, 20_000)):
@@ -188,7 +198,11 @@ def streamlines(
         alive = alive[moving & ~passed]
     kept = [np.array(trail[i]) for i in np.flatnonzero(arrived)]
     if not kept:
-        return Polylines(np.zeros((0, 3)), np.zeros(1, np.int64), {"velocity": np.zeros((0, 3), np.float32), "speed": np.zeros(0, np.float32)})
+        return Polylines(
+            np.zeros((0, 3)),
+            np.zeros(1, np.int64),
+            {"velocity": np.zeros((0, 3), np.float32), "speed": np.zeros(0, np.float32)},
+        )
     points = np.concatenate(kept)
     # The ends lie on the openings' planes; a hair inside, the field is sure to be defined.
     velocity = flow.velocity(points)
@@ -260,7 +274,9 @@ def opening_mean(lumen: Lumen, opening: Opening, quantity: Any, count: int = 100
 def cell_volumes(mesh: VolumeMesh) -> Array:
     """(cells,) mm^3."""
     sizes = vtkCellSizeFilter()
-    sizes.SetInputData(vtk_data.unstructured_grid(VolumeMesh(mesh.points, mesh.connectivity, mesh.offsets, mesh.cell_types)))
+    sizes.SetInputData(
+        vtk_data.unstructured_grid(VolumeMesh(mesh.points, mesh.connectivity, mesh.offsets, mesh.cell_types))
+    )
     sizes.ComputeVertexCountOff()
     sizes.ComputeLengthOff()
     sizes.ComputeAreaOff()
@@ -272,7 +288,9 @@ def _with_spacing(lumen: Lumen, settings: CellSettings, spacing_mm: float | None
     if spacing_mm is None:
         return settings
     widest = max(float(b.radius_mm.max()) for b in lumen.tree.branches)
-    return CellSettings(widest / spacing_mm, settings.max_points, settings.clearance, settings.disc_radii, settings.slab_radii)
+    return CellSettings(
+        widest / spacing_mm, settings.max_points, settings.clearance, settings.disc_radii, settings.slab_radii
+    )
 
 
 def _cut(grid: vtkUnstructuredGrid, array: str) -> vtkUnstructuredGrid:
@@ -308,7 +326,11 @@ def _contour(grid: vtkUnstructuredGrid) -> tuple[Array, NDArray[np.int64]]:
         raise ResourceError("The lumen is too narrow for its grid: no wall was found.")
     drawn = vtk_data.surface(data)
     triangles = np.asarray(drawn.triangles, np.int64)
-    whole = (triangles[:, 0] != triangles[:, 1]) & (triangles[:, 1] != triangles[:, 2]) & (triangles[:, 2] != triangles[:, 0])
+    whole = (
+        (triangles[:, 0] != triangles[:, 1])
+        & (triangles[:, 1] != triangles[:, 2])
+        & (triangles[:, 2] != triangles[:, 0])
+    )
     return np.asarray(drawn.points, float), triangles[whole]
 
 
@@ -396,8 +418,10 @@ def _disc(lumen: Lumen, opening: Opening, count: int) -> Array:
     k = np.arange(4 * count) + 0.5
     radius = 2 * opening.radius_mm * np.sqrt(k / (4 * count))
     angle = np.pi * (3 - np.sqrt(5)) * k
-    points = opening.centre - 1e-3 * opening.radius_mm * opening.normal + (
-        (radius * np.cos(angle))[:, None] * first + (radius * np.sin(angle))[:, None] * second
+    points = (
+        opening.centre
+        - 1e-3 * opening.radius_mm * opening.normal
+        + ((radius * np.cos(angle))[:, None] * first + (radius * np.sin(angle))[:, None] * second)
     )
     return np.asarray(points[lumen.wall(points) > 0])
 
@@ -449,7 +473,12 @@ def _passage(outlets: tuple[Opening, ...], old: Array, new: Array) -> tuple[Mask
         before, after = (old - outlet.centre) @ outlet.normal, (new - outlet.centre) @ outlet.normal
         part = (-before / np.where(after - before == 0, 1.0, after - before)).clip(0, 1)
         cross = old + part[:, None] * (new - old)
-        hit = (before <= 0) & (after > 0) & (np.linalg.norm(cross - outlet.centre, axis=1) < 2 * outlet.radius_mm) & ~passed
+        hit = (
+            (before <= 0)
+            & (after > 0)
+            & (np.linalg.norm(cross - outlet.centre, axis=1) < 2 * outlet.radius_mm)
+            & ~passed
+        )
         at[hit] = cross[hit]
         passed |= hit
     return passed, at
@@ -459,4 +488,6 @@ def _areas_of_points(surface: Surface) -> Array:
     """(n,) mm^2: a third of the triangles around each point."""
     corners = np.asarray(surface.points, float)[surface.triangles]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
-    return np.bincount(np.asarray(surface.triangles).ravel(), weights=np.repeat(area / 3, 3), minlength=len(surface.points))
+    return np.bincount(
+        np.asarray(surface.triangles).ravel(), weights=np.repeat(area / 3, 3), minlength=len(surface.points)
+    )
