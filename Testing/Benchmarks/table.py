@@ -1,0 +1,102 @@
+"""The table of a benchmark: what, reach, now, peer; row by row on the screen and as JSON.
+
+A benchmark goes on where it stopped: a row that was done with the same engine is not done again, unless ROW names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TABLES = Path(__file__).parent / "tables"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure: what is within reach (None: only told), what was reached now, what the peer reaches."""
+
+    what: str
+    unit: str
+    reach: float | None
+    now: float | None
+    peer: float | None = None
+    more_is_better: bool = False
+
+    @property
+    def short(self) -> bool:
+        """Whether it falls short of its reach."""
+        if self.reach is None:
+            return False
+        if self.now is None:
+            return True
+        return self.now < self.reach if self.more_is_better else not self.now <= self.reach
+
+
+class Skipped(Exception):
+    """A row that cannot be done here; its text says why."""
+
+
+def run(name: str, rows: Mapping[str, Callable[[bool], list[Line]]]) -> int:
+    """Do the rows of a benchmark, each told whether QUICK is set; returns 1 where a figure falls short, else 0."""
+    quick, chosen = bool(os.environ.get("QUICK")), os.environ.get("ROW")
+    if chosen and chosen not in rows:
+        print(f"ROW={chosen} is none of: {', '.join(rows)}")
+        return 1
+    path = TABLES / f"{name}{'-quick' if quick else ''}.json"
+    table = json.loads(path.read_text()) if path.exists() else {"benchmark": name, "rows": {}}
+    engine = engine_hash()
+    fell_short = False
+    for row, work in rows.items():
+        done = table["rows"].get(row)
+        if chosen and row != chosen:
+            continue
+        if chosen or done is None or done["engine"] != engine:
+            try:
+                lines = work(quick)
+            except Skipped as why:
+                print(f"{row}: skipped, {why}\n")
+                continue
+            done = {"engine": engine, "machine": machine(), "lines": [asdict(line) for line in lines]}
+            table["rows"][row] = done
+            write(path, table)
+        lines = [Line(**line) for line in done["lines"]]
+        print(text(row, lines), flush=True)
+        fell_short |= any(line.short for line in lines)
+    return int(fell_short)
+
+
+def text(row: str, lines: list[Line]) -> str:
+    """The lines of a row as a person reads them."""
+    shown = [f"{row:<34} {'reach':>10} {'now':>10} {'peer':>10}"]
+    for line in lines:
+        reach = "" if line.reach is None else f"{'≥' if line.more_is_better else '≤'} {line.reach:g}"
+        now, peer = ("–" if v is None else f"{v:.3g}" for v in (line.now, line.peer))
+        label = f"  {line.what}, {line.unit}" if line.unit else f"  {line.what}"
+        shown.append(f"{label:<34} {reach:>10} {now:>10} {peer:>10}{'  falls short' if line.short else ''}")
+    return "\n".join(shown) + "\n"
+
+
+def write(path: Path, table: dict[str, object]) -> None:
+    """The table as JSON: whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial.json")
+    partial.write_text(json.dumps(table, indent=1) + "\n")
+    partial.replace(path)
+
+
+def engine_hash() -> str:
+    """Stands for the source of the engine."""
+    digest = hashlib.sha256()
+    for source in sorted((ROOT / "VesselFlowGSLib").rglob("*.py")):
+        digest.update(source.relative_to(ROOT).as_posix().encode() + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
