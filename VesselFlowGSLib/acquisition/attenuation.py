@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from VesselFlowGSLib.acquisition.settings import AcquisitionSettings
-from VesselFlowGSLib.acquisition.xa import IntensityRelationship, MaskOperation, XAHeader, named
+from VesselFlowGSLib.acquisition.xa import IntensityRelationship, MaskOperation, XAHeader, named, refused_intensity
 from VesselFlowGSLib.errors import InputError
 
 Array = NDArray[np.float64]
@@ -66,7 +66,7 @@ class NoiseLevel:
     def variance(self, log_intensity: NDArray[Any]) -> Array:
         """Variance of one frame's log intensity at these levels."""
         if self.coefficients is None:
-            return np.interp(log_intensity, self.levels, self.variances)
+            return np.asarray(np.interp(log_intensity, self.levels, self.variances))
         x = np.asarray(log_intensity, float) - self.levels.mean()
         photon, readout, relative = self.coefficients
         return np.asarray(photon * np.exp(-x) + readout * np.exp(-2 * x) + relative)
@@ -80,8 +80,10 @@ def log_frames(stored: NDArray[Any], header: XAHeader, settings: AcquisitionSett
     the same range of intensities, so that amounts of contrast are relative (noted). A sign of -1, or MONOCHROME1
     without a sign, means that high values are low intensities. InputError where the relationship does not allow it.
     """
-    refusal_free, low = _response(header)
-    table, at_end, notes = refusal_free
+    refusal = refused_intensity(header)
+    if refusal is not None:
+        raise refusal
+    (table, at_end, notes), low = _response(header)
     values = np.empty(stored.shape, np.float32)
     ends = np.zeros(stored.shape[1:], int)
     mask = (1 << header.bits_stored) - 1
@@ -89,26 +91,30 @@ def log_frames(stored: NDArray[Any], header: XAHeader, settings: AcquisitionSett
         index = frame.astype(np.intp) - low if header.signed else frame.astype(np.intp) & mask
         if index.min() < 0 or index.max() >= len(table):
             raise InputError(
-                f"{header.name}: stored values exceed {named('BitsStored')} = {header.bits_stored}. Export the run again."
+                f"{header.name}: stored values exceed {named('BitsStored')} = {header.bits_stored}. Export the run "
+                "again."
             )
         np.take(table, index, out=target)
         ends += at_end[index]
     _refuse_negative_intensity(stored, header)
     measured = ends < 0.5 * len(stored)
     if np.any(ends):
-        share, dead = ends.sum() / stored.size, 1 - measured.mean()
         notes.append(
-            f"{header.name}: {share:.1%} of the gray levels are at an end of their scale (black or saturated); "
-            f"{dead:.1%} of the pixels carry no measurement."
+            f"{header.name}: {ends.sum()} of {stored.size} gray levels are at an end of their scale (black counts as "
+            f"half a level, saturated as it is); {(~measured).sum()} of {measured.size} pixels carry no measurement."
         )
-    return LogFrames(values, measured, header.relationship is IntensityRelationship.LINEAR or bool(header.to_linear), tuple(notes))
+    if not measured.any():
+        raise InputError(f"{header.name}: every pixel is black or saturated. Export the run as acquired.")
+    known = header.relationship is IntensityRelationship.LINEAR or header.to_linear is not None
+    return LogFrames(values, measured, known, tuple(notes))
 
 
 def _refuse_negative_intensity(stored: NDArray[Any], header: XAHeader) -> None:
     linear = header.relationship is IntensityRelationship.LINEAR and header.to_linear is None
     if header.signed and linear and stored.min() < 0:
         raise InputError(
-            f"{header.name}: {named('PixelIntensityRelationship')} is LIN, but values are negative, as of frames already "
+            f"{header.name}: {named('PixelIntensityRelationship')} is LIN, but values are negative, as of frames "
+            "already "
             "subtracted.\nExport the run as acquired, unsubtracted, or subtracted with the relationship LOG."
         )
 
@@ -121,7 +127,9 @@ def _response(header: XAHeader) -> tuple[tuple[Floats, NDArray[np.bool_], list[s
     notes: list[str] = []
     sign = header.sign or (-1 if header.inverted else 1)
     if header.inverted and header.sign is None:
-        notes.append(f"{header.name}: {named('PhotometricInterpretation')} is MONOCHROME1: high values are taken as dark.")
+        notes.append(
+            f"{header.name}: {named('PhotometricInterpretation')} is MONOCHROME1: high values are taken as dark."
+        )
     if header.to_linear is not None:
         knots = header.to_linear.first + np.arange(len(header.to_linear.values))
         intensity = np.interp(stored, knots, header.to_linear.values)
@@ -129,7 +137,7 @@ def _response(header: XAHeader) -> tuple[tuple[Floats, NDArray[np.bool_], list[s
         logs = np.log(np.maximum(intensity, 0.5 * smallest))
         at_end = (intensity <= 0) | (stored == stored[-1])
     elif header.relationship is IntensityRelationship.LINEAR:
-        intensity = stored if sign > 0 else top - stored
+        intensity = np.asarray(stored if sign > 0 else top - stored, float)
         logs = np.log(np.maximum(intensity, 0.5))
         at_end = (intensity <= 0) | (intensity >= top)
     else:
@@ -151,7 +159,7 @@ def unfilled_frames(logs: LogFrames, settings: AcquisitionSettings) -> tuple[ran
 
     Contrast only darkens, whereas noise and motion darken and brighten alike: it has arrived when the darkest part of
     the difference to the first frames outweighs the brightest, and stays so. Leading frames in which the exposure
-    still settles are left out. The frame before the arrival is left out too, where others remain.
+    still settles are left out, and the last quarter before the arrival, in which faint contrast may hide.
     """
     blocks = block_means(logs, settings)
     total = len(blocks)
@@ -164,7 +172,7 @@ def unfilled_frames(logs: LogFrames, settings: AcquisitionSettings) -> tuple[ran
         change = np.sort(change - np.median(change))
         dark[t] = change[-count:].mean() > settings.arrival_tails * -change[:count].mean()
     arrival = next((t for t in range(start + 1, total) if dark[t : t + settings.arrival_lasts].all()), None)
-    stop = total if arrival is None else arrival - (arrival - start >= 4)
+    stop = total if arrival is None else arrival - (arrival - start) // 4
     return range(start, stop), arrival is not None
 
 
@@ -182,7 +190,7 @@ def block_means(logs: LogFrames, settings: AcquisitionSettings) -> Array:
 
 def _settled(level: Array, settings: AcquisitionSettings) -> int:
     for t in range(len(level) // 4):
-        if abs(level[t] - np.median(level[t + 1 : t + 5])) < settings.settled_exposure:
+        if np.abs(level[t] - level[t + 1 : t + 5]).max() < settings.settled_exposure:
             return t
     return 0
 
@@ -234,7 +242,9 @@ def subtract_pair(
     _remove_exposure_drift(integrals, both, header, settings, notes)
     _doubt_sign(integrals, both, header, notes)
     level = _noise_between(fill.values, matched, integrals, measured, fill.in_log)
-    variance = np.mean([level.variance(f) + level.variance(m) for f, m in zip(fill.values, matched, strict=True)], axis=0)
+    variance = np.mean(
+        [level.variance(f) + level.variance(m) for f, m in zip(fill.values, matched, strict=True)], axis=0
+    )
     noise = np.sqrt(variance).astype(np.float32)
     noise[~measured] = settings.unmeasured_noise
     return LineIntegrals(integrals, noise, (), tuple(notes))
@@ -268,7 +278,7 @@ def looks_subtracted(logs: LogFrames) -> bool:
     spread = 1.4826 * float(np.median(np.abs(means - np.median(means))))
     rough = frame[:, 2:] - 2 * frame[:, 1:-1] + frame[:, :-2]
     noise = 1.4826 * float(np.median(np.abs(rough))) / np.sqrt(6)
-    return spread < 3 * noise / side
+    return bool(spread < 3 * noise / side)
 
 
 def _mask_plan(header: XAHeader, leading: tuple[int, ...], notes: list[str]) -> tuple[tuple[MaskOperation, ...], str]:
@@ -296,7 +306,9 @@ def _mask_plan(header: XAHeader, leading: tuple[int, ...], notes: list[str]) -> 
 def _numbers(frames: tuple[int, ...]) -> str:
     """Frame numbers from 1, as DICOM counts."""
     first, last = min(frames) + 1, max(frames) + 1
-    return f"{first} to {last}" if len(frames) == last - first + 1 > 2 else ", ".join(str(f + 1) for f in sorted(frames))
+    return (
+        f"{first} to {last}" if len(frames) == last - first + 1 > 2 else ", ".join(str(f + 1) for f in sorted(frames))
+    )
 
 
 def _log_mask_minus(logs: LogFrames, plan: tuple[MaskOperation, ...]) -> Floats:
@@ -343,11 +355,10 @@ def _remove_exposure_drift(
 
 
 def _doubt_sign(integrals: Floats, logs: LogFrames, header: XAHeader, notes: list[str]) -> None:
-    strongest = np.sort(np.abs(integrals[:, logs.measured]).max(0))
-    if not len(strongest):
+    if not logs.measured.any():
         return
-    extremes = integrals[:, logs.measured]
-    high, low = np.quantile(extremes.max(0), 0.99), np.quantile(-extremes.min(0), 0.99)
+    high = np.quantile(integrals.max(0)[logs.measured], 0.99)
+    low = np.quantile(-integrals.min(0)[logs.measured], 0.99)
     if low > 3 * high:
         notes.append(
             f"{header.name}: the run brightens where contrast should darken: check "
@@ -369,19 +380,19 @@ def _noise_at_rest(logs: LogFrames, quiet: tuple[int, ...], header: XAHeader, ma
         squares = np.stack([_second_difference(logs.values, t) ** 2 for t in chosen]) / 6
         kept = np.sort(squares, axis=0)[: max(1, int(np.ceil(TRIMMED_SHARE * len(chosen))))]
         share = TRIMMED_SECOND_MOMENT if len(chosen) >= 5 else 1.0
-        return np.sqrt(ndimage.uniform_filter(kept.mean(0) / share, 9)).astype(np.float32)
+        return np.asarray(np.sqrt(ndimage.uniform_filter(kept.mean(0) / share, 9)), np.float32)
     step = max(1, logs.measured.sum() * len(chosen) // 400_000)
     levels = np.concatenate([logs.values[t + 1][logs.measured][::step] for t in chosen])
     squares = np.concatenate([_second_difference(logs.values, t)[logs.measured][::step] ** 2 for t in chosen]) / 6
     level = _noise_level(levels, squares, logs.in_log)
     variance = np.mean([level.variance(frame) for frame in logs.values], axis=0)
     mask = level.variance(logs.values[list(quiet)].mean(0)) if quiet else variance
-    return np.sqrt(variance + mask / mask_count).astype(np.float32)
+    return np.asarray(np.sqrt(variance + mask / mask_count), np.float32)
 
 
 def _second_difference(values: Floats, t: int) -> Floats:
     change = values[t] - 2 * values[t + 1] + values[t + 2]
-    return change - np.median(change)
+    return np.asarray(change - np.median(change), np.float32)
 
 
 def _noise_between(
@@ -405,7 +416,7 @@ def _noise_between(
 
 
 def _noise_level(levels: NDArray[Any], squares: NDArray[Any], in_log: bool, bins: int = 24) -> NoiseLevel:
-    """Fits the noise to squares, each an unbiased sample of the variance at its level, apart from a tail of outliers."""
+    """Fits the noise to squares, each an unbiased sample of the variance at its level but for a tail of outliers."""
     order = np.argsort(levels, kind="stable")
     groups = [g for g in np.array_split(order, max(1, min(bins, len(order) // 50))) if len(g)]
     centres = np.array([levels[g].mean(dtype=np.float64) for g in groups])

@@ -43,7 +43,7 @@ class Cameras:
         n = np.cross(self.column_step, self.row_step)
         n /= np.linalg.norm(n, axis=1, keepdims=True)
         towards = np.einsum("vi,vi->v", n, self.origin - self.source)
-        return n * np.sign(towards)[:, None]
+        return np.asarray(n * np.sign(towards)[:, None])
 
     def pixels(self, points: ArrayLike) -> Array:
         """Where (M, 3) LPS mm points fall on each detector: (V, M, 2) as (row, column), fractional.

@@ -152,10 +152,14 @@ def path_inside(folder: Path, text: str, where: str) -> str:
     pure = PurePosixPath(text.replace("\\", "/"))
     drive = len(text) > 1 and text[1] == ":"
     if not text.strip() or "\0" in text or pure.is_absolute() or drive or ".." in pure.parts:
-        raise InputError(f"{FILE_NAME}: {where} = {text!r} leaves the study folder. Give a path inside it, without '..'.")
+        raise InputError(
+            f"{FILE_NAME}: {where} = {text!r} leaves the study folder. Give a path inside it, without '..'."
+        )
     target = folder / pure
     if not target.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{FILE_NAME}: {where} = {text!r} is a link that leaves the study folder. Copy the file into it.")
+        raise InputError(
+            f"{FILE_NAME}: {where} = {text!r} is a link that leaves the study folder. Copy the file into it."
+        )
     if not target.is_file():
         raise InputError(f"{FILE_NAME}: {where} = {text!r} names a file that is not there. Correct the name.")
     return str(pure)
@@ -247,7 +251,7 @@ def _mask_frames(value: Any, where: str) -> tuple[int, ...]:
 
 def _frame_times(value: Any, where: str) -> tuple[float, ...]:
     wanted = "rising times in seconds, none negative, one for each frame"
-    times = _several(_number(0.0, 1e6, wanted), None, wanted)(value, where)
+    times: tuple[float, ...] = _several(_number(0.0, 1e6, wanted), None, wanted)(value, where)
     if any(later <= earlier for earlier, later in zip(times, times[1:], strict=False)):
         raise _refuse(value if len(value) < 8 else "[…]", where, wanted)
     return times

@@ -17,7 +17,7 @@ class AcquisitionSettings:
     rotational_sweep_deg   a C-arm that turns less than this during a run is at rest
     pair_angle_deg         mask and fill frames of a rotational pair may differ by this much
     simultaneous_frames    runs that start within this many frame intervals show the same injection
-    settled_exposure       relative change of the median intensity below which the exposure has settled
+    settled_exposure       the exposure has settled when the median intensity changes by less than this in 4 frames
     arrival_tails          the dark tail over the bright tail of a difference image that betrays contrast
     arrival_fraction       share of the picture's blocks that make up a tail
     arrival_lasts          frames for which the dark tail must stay
@@ -34,7 +34,7 @@ class AcquisitionSettings:
     rotational_sweep_deg: float = 5.0
     pair_angle_deg: float = 2.0
     simultaneous_frames: float = 1.0
-    settled_exposure: float = 0.03
+    settled_exposure: float = 0.05
     arrival_tails: float = 1.5
     arrival_fraction: float = 0.005
     arrival_lasts: int = 3

@@ -204,7 +204,8 @@ def with_description(header: XAHeader, said: RunSection) -> XAHeader:
     near, far = told.source_to_isocentre_mm, told.source_to_detector_mm
     if near is not None and far is not None and near >= far:
         raise InputError(
-            f"{header.name}: the isocentre ({near:g} mm from the source) lies beyond the detector ({far:g} mm). Correct "
+            f"{header.name}: the isocentre ({near:g} mm from the source) lies beyond the detector ({far:g} mm). "
+            "Correct "
             f"{named('DistanceSourceToPatient')} or source_to_isocentre_mm in study.toml."
         )
     return told
@@ -239,11 +240,13 @@ def ask_for_missing(header: XAHeader) -> InputError:
 def refused_intensity(header: XAHeader) -> InputError | None:
     """Why the stored values cannot become line integrals, or None where they can."""
     relationship = f"{header.name}: {named('PixelIntensityRelationship')}"
-    export = 'Export the run as acquired, unsubtracted, with the relationship LIN (or LOG with its table).'
+    export = "Export the run as acquired, unsubtracted, with the relationship LIN (or LOG with its table)."
     if header.to_linear is not None:
         return None
     if header.relationship is IntensityRelationship.ABSENT:
-        return InputError(f"{relationship} is absent: it is unknown how the values follow the X-ray intensity.\n{export}")
+        return InputError(
+            f"{relationship} is absent: it is unknown how the values follow the X-ray intensity.\n{export}"
+        )
     if header.relationship in (IntensityRelationship.DISPLAY, IntensityRelationship.OTHER):
         return InputError(
             f"{relationship} is {header.relationship.value}: values made for display do not give attenuation.\n{export}"
@@ -333,7 +336,8 @@ class Reading:
         kind = self._text(self.ds, "SOPClassUID") or self._text(self.ds.file_meta, "MediaStorageSOPClassUID")
         if kind not in XA_CLASSES:
             raise InputError(
-                f"{self.name}: {named('SOPClassUID')} is {UID(kind).name or 'absent'}, not an X-ray angiographic image. "
+                f"{self.name}: {named('SOPClassUID')} is {UID(kind).name or 'absent'}, not an X-ray angiographic "
+                "image. "
                 "Export the run as XA, or remove the file from the study."
             )
         modality = self._text(self.ds, "Modality")
@@ -346,7 +350,8 @@ class Reading:
         colours = self._text(self.ds, "PhotometricInterpretation")
         if samples != 1 or colours not in ("MONOCHROME1", "MONOCHROME2", ""):
             raise InputError(
-                f"{self.name}: {named('PhotometricInterpretation')} is {colours}, {named('SamplesPerPixel')} {samples}: "
+                f"{self.name}: {named('PhotometricInterpretation')} is {colours}, {named('SamplesPerPixel')} "
+                f"{samples}: "
                 "a colour picture has no attenuation. Export the run as acquired, in gray levels."
             )
 
@@ -355,7 +360,9 @@ class Reading:
         for keyword in ("Rows", "Columns"):
             size = self._integer(self.ds, keyword)
             if size is None or size < 1:
-                raise InputError(f"{self.name}: {named(keyword)} is absent or zero: the header is damaged. Export it again.")
+                raise InputError(
+                    f"{self.name}: {named(keyword)} is absent or zero: the header is damaged. Export it again."
+                )
             if size > self.settings.largest_matrix:
                 raise InputError(
                     f"{self.name}: {named(keyword)} = {size}: no detector has more than "
@@ -385,7 +392,8 @@ class Reading:
         pixels = header.rows * header.columns * header.frames * header.bits_allocated // 8
         if not self._compressed() and size < pixels:
             raise InputError(
-                f"{self.name}: {named('Rows')} × {named('Columns')} × {named('NumberOfFrames')} need {pixels} bytes, the "
+                f"{self.name}: {named('Rows')} × {named('Columns')} × {named('NumberOfFrames')} need {pixels} bytes, "
+                "the "
                 f"file has {size}. It is truncated or its header is damaged: export it again."
             )
         if header.decoded_bytes() > self.settings.memory_limit_bytes:
@@ -419,7 +427,9 @@ class Reading:
         if sweep >= self.settings.rotational_sweep_deg:
             return found[0], found[1]
         if sweep > 0:
-            self.notes.append(f"{self.name}: the C-arm moves by {sweep:.2g}° during the run; it is taken to be at rest.")
+            self.notes.append(
+                f"{self.name}: the C-arm moves by {sweep:.2g}° during the run; it is taken to be at rest."
+            )
         return tuple(None if a is None else a[:1] for a in found)  # type: ignore[return-value]
 
     def _angle(self, keyword: str) -> Array | None:
@@ -525,7 +535,8 @@ class Reading:
         duration = None if content is None else self._positive(content, "FrameAcquisitionDuration")
         if duration is not None:
             self.notes.append(
-                f"{self.name}: frames have no times; taken as {named('FrameAcquisitionDuration')} = {duration:g} ms apart."
+                f"{self.name}: frames have no times; taken as {named('FrameAcquisitionDuration')} = {duration:g} ms "
+                "apart."
             )
         return duration
 
@@ -569,7 +580,12 @@ class Reading:
         if isinstance(data, bytes):
             data = np.frombuffer(data[: len(data) // 2 * 2], "<u2")
         values = np.atleast_1d(np.asarray(data if data is not None else [], float))
-        if descriptor is None or len(descriptor) != 3 or len(values) != (int(descriptor[0]) or 65536) or values.max() <= 0:
+        if (
+            descriptor is None
+            or len(descriptor) != 3
+            or len(values) != (int(descriptor[0]) or 65536)
+            or values.max() <= 0
+        ):
             raise InputError(f"{self.name}: {named('LUTData')} does not fit {named('LUTDescriptor')}. Export it again.")
         first = int(descriptor[1])
         signed = self._integer(self.ds, "PixelRepresentation") == 1
@@ -683,7 +699,9 @@ class Reading:
         """A positive number, or None: scanners write zero where they do not know."""
         value = self._number(ds, keyword)
         if value is not None and value < 0:
-            raise InputError(f"{self.name}: {named(keyword)} = {value:g} is negative. Correct it in study.toml or export again.")
+            raise InputError(
+                f"{self.name}: {named(keyword)} = {value:g} is negative. Correct it in study.toml or export again."
+            )
         return value or None
 
     def _broken(self, keyword: str) -> InputError:
