@@ -16,6 +16,9 @@ from VesselFlowGSLib.results.snapshot import Figure, Snapshot
 
 PASCAL_PER_MMHG = 133.322
 
+# Figures of the lumen alone, which are known without any flow.
+GEOMETRY_FIGURES = ("lumen_volume", "min_radius", "length")
+
 # The end of a key in Snapshot.geometry that names its unit.
 UNITS = {"_mm3": "mm³", "_mm2": "mm²", "_mm": "mm", "_ml_s": "ml/s", "_pa": "Pa", "_deg": "°", "_s": "s"}
 
@@ -93,10 +96,15 @@ def clock(seconds: float) -> str:
 
 def summarise(snapshot: Snapshot, study: Path, out: Path) -> str:
     """What was found, as text for a person: geometry, flow and pressure with units, intervals and warnings."""
-    lines = [f"{study} → {out}", "", "Geometry", *_indent(_geometry(snapshot.geometry)), ""]
+    lumen = {name: snapshot.figures[name] for name in GEOMETRY_FIGURES if name in snapshot.figures}
+    flow = {name: figure for name, figure in snapshot.figures.items() if name not in lumen}
+    lines = [f"{study} → {out}", "", "Geometry"]
+    lines += _indent(_figure(name, figure) for name, figure in lumen.items())
+    lines += _indent(_geometry(snapshot.geometry))
     status = snapshot.flow_status.get("status", "pending")
-    lines.append("Flow" if status == "solved" else f"Flow: {status}. {snapshot.flow_status.get('why', '')}".rstrip())
-    lines += _indent(_figure(name, figure) for name, figure in snapshot.figures.items())
+    why = snapshot.flow_status.get("why", "")
+    lines += ["", "Flow" if status == "solved" else f"Flow: {status}. {why}".rstrip()]
+    lines += _indent(_figure(name, figure) for name, figure in flow.items())
     if snapshot.warnings:
         lines += ["", "Warnings", *_indent(snapshot.warnings)]
     lines += ["", f"Look at {out / 'report.html'} first. For research use only."]
@@ -111,15 +119,20 @@ def _figure(name: str, figure: Figure) -> str:
     value = quantity(figure.value, figure.unit)
     if figure.interval_90 is not None:
         low, high = figure.interval_90
-        value += f" (90 %: {low:.3g} to {high:.3g})"
+        value += f" (90 %: {_digits(low)} to {_digits(high)})"
     if figure.unit == "Pa":
-        value += f" = {figure.value / PASCAL_PER_MMHG:.3g} mmHg"
-    return f"{name.replace('_', ' '):<28} {value}, {figure.origin}"
+        value += f" = {_digits(figure.value / PASCAL_PER_MMHG)} mmHg"
+    label = name.replace("_", " ").replace("wss", "wall shear stress")
+    return f"{label:<28} {value}, {figure.origin}"
 
 
 def quantity(value: float, unit: str) -> str:
-    """A value with its unit, to three significant digits."""
-    return f"{value:.3g} {unit}".rstrip()
+    """A value with its unit ("1" where it has none), to three significant digits."""
+    return _digits(value) if unit == "1" else f"{_digits(value)} {unit}".rstrip()
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
 def _geometry(entries: Mapping[str, Any]) -> Iterator[str]:

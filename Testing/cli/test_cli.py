@@ -18,7 +18,7 @@ import pytest
 from VesselFlowGSLib import cli
 from VesselFlowGSLib.errors import Cancelled, InputError, InstallationError, ResourceError
 from VesselFlowGSLib.results.snapshot import Figure, Snapshot, Stage
-from VesselFlowGSLib.terminal import Progress, summarise
+from VesselFlowGSLib.terminal import Progress, quantity, summarise
 
 DONE = Snapshot(
     Stage.DONE,
@@ -27,6 +27,8 @@ DONE = Snapshot(
     figures={
         "mean_inflow": Figure(2.512, "ml/s", "estimated", (2.3, 2.7)),
         "pressure_drop": Figure(146.9, "Pa", "estimated"),
+        "reynolds": Figure(220.0, "1", "estimated"),
+        "length": Figure(48.0, "mm", "estimated"),
     },
     geometry={
         "volume_mm3": 512.34,
@@ -131,10 +133,11 @@ def test_every_snapshot_is_written_and_the_summary_printed(engine, capsys, tmp_p
     assert engine.written == ["geometry", "first flow", "flow", "done"]
     assert engine.closed_with == [None]
     found = capsys.readouterr()
-    assert "2.51 ml/s (90 %: 2.3 to 2.7), estimated" in found.out
-    assert "147 Pa = 1.1 mmHg" in found.out
+    assert "2.51 ml/s (90 %: 2.30 to 2.70), estimated" in found.out
+    assert "147 Pa = 1.10 mmHg" in found.out
     assert "512 mm³" in found.out
-    assert "inlet, radius 2.2 mm" in found.out
+    assert found.out.index("48.0 mm") < found.out.index("Flow") < found.out.index("220, estimated")
+    assert "inlet, radius 2.20 mm" in found.out
     assert "the period is assumed" in found.out
     assert len(found.err.splitlines()) == len(SNAPSHOTS)
 
@@ -284,6 +287,14 @@ def test_progress_on_a_terminal_tells_the_time_left():
     with Progress("reading", stream) as progress:
         progress.show("geometry", 0.3, "lumen found")
     assert "left" in stream.getvalue() and "30%" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [(2.512, "ml/s", "2.51 ml/s"), (146.9, "Pa", "147 Pa"), (0.5, "m/s", "0.500 m/s"), (220.2, "1", "220"), (1234.5, "", "1234")],
+)
+def test_a_quantity_has_three_digits_and_its_unit(value, unit, shown):
+    assert quantity(value, unit) == shown
 
 
 def test_the_summary_of_an_unknown_flow_says_why(tmp_path):
