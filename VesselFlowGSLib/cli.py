@@ -11,11 +11,12 @@ import errno
 import re
 import signal
 import sys
+import tomllib
 import traceback
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from VesselFlowGSLib import __version__
 from VesselFlowGSLib.errors import InputError, VesselFlowError
@@ -173,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--quality", choices=("preview", "standard", "fine"), default="standard", help="default: standard"
     )
-    command.add_argument("--seed", type=int, metavar="N", default=0, help="of all random draws; default: 0")
+    command.add_argument("--seed", type=_seed, metavar="N", default=0, help="of all random draws; default: 0")
     command.add_argument("--resume", action="store_true", help="go on from what OUT holds of a stopped run")
 
     command = _command(commands, "inspect", _inspect, "what a study holds, lacks, and what will be assumed")
@@ -182,17 +183,27 @@ def _parser() -> argparse.ArgumentParser:
     command = _command(commands, "simulate", _simulate, "a study with known truth beside it")
     command.add_argument("-o", dest="out", type=Path, metavar="STUDY", required=True, help="folder for the study")
     command.add_argument("--vessel", choices=VESSELS, required=True, help="shape of the vessel")
-    command.add_argument("--seed", type=int, metavar="N", default=0, help="of all random draws; default: 0")
+    command.add_argument("--seed", type=_seed, metavar="N", default=0, help="of all random draws; default: 0")
+    command.add_argument(
+        "--set",
+        dest="changes",
+        type=_change,
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a setting of the simulation, as severity=0.5; may be repeated",
+    )
 
     command = _command(commands, "render", _render, "a picture of a result")
     command.add_argument("out", type=Path, metavar="OUT", help="folder with the result")
     command.add_argument("-o", dest="picture", type=Path, metavar="PICTURE.png", required=True)
     command.add_argument(
-        "--as", dest="kind", choices=("surface", "streamlines", "gaussians"), default="surface", help="default: surface"
+        "--as",
+        dest="kind",
+        choices=("surface", "streamlines", "gaussians"),
+        help="default: streamlines, or the surface where the flow is unknown",
     )
-    command.add_argument(
-        "--colour", choices=("speed", "pressure", "wss"), help="default: pressure on the surface, else speed"
-    )
+    command.add_argument("--colour", choices=("speed", "pressure", "wss"), help="default: what suits the picture")
     return parser
 
 
@@ -235,15 +246,34 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from VesselFlowGSLib.simulation.simulate import settings_for, simulate
+    from VesselFlowGSLib.simulation.settings import settings_for
+    from VesselFlowGSLib.simulation.simulate import simulate
+    from VesselFlowGSLib.terminal import Progress
 
-    simulate(settings_for(options.vessel, seed=options.seed), options.out)
-    print(f"{options.out}: a simulated study ({options.vessel}), with its truth beside it")
+    settings = settings_for(options.vessel, **{"seed": options.seed, **dict(options.changes)})
+    with Progress("simulating") as progress:
+        simulate(settings, options.out, lambda what, part: progress.show("simulation", part, what))
+    print(f"{options.out}: a simulated study ({options.vessel}); what is true of it is in {options.out / 'truth'}")
 
 
 def _render(options: argparse.Namespace) -> None:
+    from VesselFlowGSLib.results.export import read_result
     from VesselFlowGSLib.results.picture import render_result
 
-    colour = options.colour or ("pressure" if options.kind == "surface" else "speed")
-    render_result(options.out, options.picture, options.kind, colour)
+    render_result(read_result(options.out), options.picture, options.kind, options.colour)
     print(options.picture)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, with the value as TOML writes it."""
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, as severity=0.5 is") from None

@@ -6,15 +6,20 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import VesselFlowGSLib
 
 ROOT = Path(__file__).parents[2]
 ENGINE = sorted((ROOT / "VesselFlowGSLib").rglob("*.py"))
-HEAVY = {"gdcm", "numba", "pydicom", "pyvista", "scipy", "SimpleITK", "skimage", "torch", "tqdm", "vtk", "vtkmodules"}
+HEAVY = set("gdcm matplotlib numba pydicom pyvista scipy SimpleITK skimage torch tqdm vtk vtkmodules".split())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_every_room_imports_from_lower_rooms_only():
@@ -74,19 +79,31 @@ def test_the_newest_version_of_the_changelog_is_the_package_s():
 
 
 def test_every_requirement_is_pinned_within_its_range():
-    import tomllib
-
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
     pins = {}
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         if line and not line.startswith("#"):
             name, _, pinned = line.partition("==")
             pins[canonicalize_name(name)] = pinned
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    wanted = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
     for requirement in map(Requirement, wanted):
-        if requirement.name == project["name"]:
-            continue
-        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+        if requirement.name != PROJECT["name"]:
+            assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+def imported_by(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module or "")
+    return {name.split(".")[0] for name in names}
+
+
+def test_what_the_engine_imports_is_what_it_requires():
+    wanted = {Requirement(r).name for r in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["fast"]]}
+    wanted = {canonicalize_name(name) for name in wanted}
+    providers = packages_distributions()
+    imported = set().union(*map(imported_by, ENGINE)) - set(sys.stdlib_module_names) - {"VesselFlowGSLib", ""}
+    for name in imported:
+        assert wanted & {canonicalize_name(d) for d in providers.get(name, [name])}, f"{name} is not required"

@@ -104,9 +104,10 @@ class StandIn:
             "reconstruction.reconstruct": {"reconstruct": reconstruct},
             "reconstruction.settings": {"load_settings": note("settings")},
             "reconstruction.checkpoint": {"load_checkpoint": note("checkpoint")},
-            "results.export": {"ResultFolder": ResultFolder},
+            "results.export": {"ResultFolder": ResultFolder, "read_result": lambda out: ("result of", out)},
             "results.picture": {"render_result": note("render")},
-            "simulation.simulate": {"settings_for": note("settings"), "simulate": note("simulate")},
+            "simulation.settings": {"settings_for": note("simulated settings")},
+            "simulation.simulate": {"simulate": note("simulate")},
         }
         modules = {}
         for name, members in contents.items():
@@ -213,6 +214,7 @@ def test_debug_adds_the_traceback(engine, capsys, arguments):
         (("reconstruct", "study", "-o", "out", "--quality", "best"), "preview"),
         (("reconstruct", "study", "-o", "out", "--seed", "x"), "--seed"),
         (("simulate", "-o", "study", "--vessel", "trumpet"), "stenosis"),
+        (("simulate", "-o", "study", "--vessel", "bend", "--set", "frames"), "severity=0.5"),
         (("render", "out", "-o", "p.png", "--as", "cloud"), "gaussians"),
         (("follow", "study"), "reconstruct"),
     ],
@@ -233,15 +235,16 @@ def test_help_and_version_end_with_0(capsys):
 def test_the_other_commands_call_the_engine(engine, capsys, tmp_path):
     assert run("inspect", "study") == 0
     assert capsys.readouterr().out == "found\n"
-    assert run("simulate", "-o", tmp_path, "--vessel", "bend") == 0
+    assert run("simulate", "-o", tmp_path, "--vessel", "bend", "--set", "frames=9", "--set", "file_format='mha'") == 0
+    assert engine.called["simulated settings"] == ("bend", 0, 9, "mha")
     assert tmp_path in engine.called["simulate"]
     for arguments, kind, colour in [
-        ((), "surface", "pressure"),
-        (("--as", "streamlines"), "streamlines", "speed"),
+        ((), None, None),
+        (("--as", "streamlines"), "streamlines", None),
         (("--as", "surface", "--colour", "wss"), "surface", "wss"),
     ]:
         assert run("render", "out", "-o", tmp_path / "p.png", *arguments) == 0
-        assert engine.called["render"] == (Path("out"), tmp_path / "p.png", kind, colour)
+        assert engine.called["render"] == (("result of", Path("out")), tmp_path / "p.png", kind, colour)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -291,7 +294,7 @@ def test_progress_on_a_terminal_tells_the_time_left():
 
 @pytest.mark.parametrize(
     ("value", "unit", "shown"),
-    [(2.512, "ml/s", "2.51 ml/s"), (146.9, "Pa", "147 Pa"), (0.5, "m/s", "0.500 m/s"), (220.2, "1", "220"), (1234.5, "", "1234")],
+    [(2.512, "ml/s", "2.51 ml/s"), (146.9, "Pa", "147 Pa"), (220.2, "1", "220"), (1234.5, "", "1234")],
 )
 def test_a_quantity_has_three_digits_and_its_unit(value, unit, shown):
     assert quantity(value, unit) == shown
