@@ -1,0 +1,316 @@
+"""The inflow, read from the dye: which flow carries the filmed bolus through the lumen?
+
+Every pixel sees blood of many ages. With geometry and the shape of the velocity field given, the ages along a
+ray scale with 1 / flow, so a pixel's filling is the inlet's concentration blurred by a known distribution of
+transit times. For any flow the inlet curve that fits best is a non-negative linear problem; the flow is then
+found by a search in one variable (variable projection).
+
+The vessel is read window by window: an unbranched vessel carries the same flow everywhere, so windows that
+disagree (ends of the field, overlap, reflux) are left out, and the scatter of the others enters the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.interpolate import BSpline
+from scipy.optimize import nnls
+
+from VesselFlowGSLib.acquisition.camera import Cameras
+from VesselFlowGSLib.acquisition.study import Run
+from VesselFlowGSLib.flow.collocation import rotated
+from VesselFlowGSLib.flow.contrast import TransitSettings, transit_times
+from VesselFlowGSLib.flow.solve import NetworkField
+from VesselFlowGSLib.gaussians.cloud import GaussianCloud
+from VesselFlowGSLib.gaussians.project import projection_matrix
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class InflowSettings:
+    """samples: points drawn per Gaussian; discrepancy: model error as part of the peak line integral;
+    window_radii, window_step_radii: length and distance of the windows; agreement: largest deviation (natural log)
+    of a window that still counts; model_sd: relative standard deviation of what the model leaves out."""
+
+    transit: TransitSettings = field(default_factory=TransitSettings)
+    samples: int = 8
+    discrepancy: float = 0.02
+    window_radii: float = 12.0
+    window_step_radii: float = 3.0
+    origin_step_radii: float = 3.0
+    origin_part: float = 0.5
+    agreement: float = 0.25
+    model_sd: float = 0.05
+    smallest_ml_s: float = 0.02
+    largest_ml_s: float = 200.0
+    least_signal: float = 6.0
+
+
+@dataclass(frozen=True)
+class InflowEstimate:
+    """Flow in every branch, ml/s, and how it was found.
+
+    mean_ml_s, sd_ml_s  inflow and its standard deviation
+    branch_ml_s         (branches,) NaN where the dye does not tell
+    arrival_s           (N,) arrival at every Gaussian on the clock of the first injection, NaN where unknown
+    origin_mm           path length where the dye is taken to enter evenly mixed
+    windows             (W, 4) branch, path length of the middle, flow, standard deviation of its logarithm
+    curves              per injection: times (K,) s, inlet concentration (K,) in units of its peak
+    """
+
+    mean_ml_s: float
+    sd_ml_s: float
+    branch_ml_s: Array
+    arrival_s: Array
+    origin_mm: float
+    windows: Array
+    curves: tuple[tuple[Array, Array], ...]
+    misfit: float
+
+
+class NoArrival(Exception):
+    """The frames do not show the contrast arriving; its text says why."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One run, reduced to pixels that see the vessel: line integrals (P, T) and their weights."""
+
+    values: Array
+    times: Array
+    weight: float
+    gaussians: sparse.csr_matrix
+    path: Array
+    branch: NDArray[np.int64]
+    injection: int
+
+
+def _look(
+    run: Run, cameras: Cameras, cloud: GaussianCloud, path: Array, branch: NDArray[np.int64], settings: InflowSettings
+) -> _Seen | None:
+    """Pixels through the vessel, each with the path length it looks at; pixels that see two places are left out."""
+    matrix = projection_matrix(cloud, cameras[0]).tocsr()
+    matrix = matrix @ sparse.diags(cloud.density)
+    thickness = np.asarray(matrix.sum(1))[:, 0]
+    chosen = np.flatnonzero(thickness > 0.15 * np.quantile(thickness[thickness > 0], 0.98))
+    matrix = matrix[chosen]
+    thickness = thickness[chosen]
+    mean_path = (matrix @ path) / thickness
+    spread = np.sqrt(np.maximum((matrix @ path**2) / thickness - mean_path**2, 0))
+    branches = int(branch.max()) + 1
+    parts = np.stack([(matrix @ (branch == b).astype(float)) / thickness for b in range(branches)], 1)
+    radius = float(np.median(np.cbrt(3 * cloud.sigma.prod(1)))) * 4
+    clear = (parts.max(1) > 0.9) & (spread < max(3.0, 3 * radius))
+    if clear.sum() < 30:
+        return None
+    chosen = chosen[clear]
+    frames = run.line_integrals.reshape(len(run.line_integrals), -1)[:, chosen].T.astype(float)
+    noise = float(np.median(run.noise.reshape(-1)[chosen]))
+    peak = float(np.quantile(frames, 0.995))
+    if peak < settings.least_signal * noise / np.sqrt(10):
+        return None
+    usable = np.isfinite(frames).all(1)
+    weight = 1 / (noise**2 + (settings.discrepancy * peak) ** 2)
+    return _Seen(
+        frames[usable],
+        run.frame_times_s,
+        weight,
+        matrix[clear][usable],
+        mean_path[clear][usable],
+        parts.argmax(1)[clear][usable],
+        run.injection,
+    )
+
+
+@dataclass(frozen=True)
+class _Normal:
+    """Normal equations of a set of pixels of one run, in ages: G = H'WH (B, B), g = H'WY (B, T), y2 = sum W Y^2."""
+
+    squared: Array
+    mixed: Array
+    total: float
+    times: Array
+    count: int
+
+
+def _normal(h: Array, seen: _Seen, rows: NDArray[np.bool_]) -> _Normal:
+    own = h[rows]
+    y = seen.values[rows]
+    return _Normal(
+        seen.weight * own.T @ own,
+        seen.weight * own.T @ y,
+        seen.weight * float((y * y).sum()),
+        seen.times,
+        int(rows.sum()) * len(seen.times),
+    )
+
+
+@dataclass(frozen=True)
+class _InletBasis:
+    """Cubic B-splines over time; the inlet curve is a non-negative combination of them."""
+
+    knots: Array
+
+    @staticmethod
+    def over(times: Array) -> _InletBasis:
+        step = float(np.median(np.diff(times)))
+        count = max(8, min(60, round((times[-1] - times[0]) / step) + 4))
+        inner = np.linspace(times[0] - step, times[-1] + step, count)
+        gap = inner[1] - inner[0]
+        return _InletBasis(np.concatenate([inner[0] - gap * np.arange(3, 0, -1), inner, inner[-1] + gap * np.arange(1, 4)]))
+
+    def __call__(self, t: Array) -> Array:
+        """(...,) s to (..., K); nothing before the first knot."""
+        size = len(self.knots) - 4
+        inside = np.clip(t, self.knots[3], self.knots[-4])
+        values = BSpline.design_matrix(inside.ravel(), self.knots, 3).toarray().reshape(*t.shape, size)
+        return np.asarray(values * (t >= self.knots[3])[..., None])
+
+
+def _fit(parts: Sequence[_Normal], ages: Array, scale: float, basis: _InletBasis) -> tuple[float, Array]:
+    """Best weighted sum of squares, and the inlet curve's coefficients, when all ages are multiplied by scale."""
+    size = len(basis.knots) - 4
+    a, b, total = np.zeros((size, size)), np.zeros(size), 0.0
+    for part in parts:
+        design = basis(part.times[:, None] - scale * ages[None])
+        for k in range(len(part.times)):
+            a += design[k].T @ part.squared @ design[k]
+            b += design[k].T @ part.mixed[:, k]
+        total += part.total
+    smooth = np.diff(np.eye(size), 2, axis=0)
+    a = a + (1e-5 * np.trace(a) / size) * (smooth.T @ smooth) + 1e-9 * np.trace(a) / size * np.eye(size)
+    root = np.linalg.cholesky(a)
+    theta, _ = nnls(root.T, np.linalg.solve(root, b), maxiter=50 * size)
+    return total - 2 * float(b @ theta) + float(theta @ a @ theta), theta
+
+
+def _search(parts: Sequence[_Normal], ages: Array, reference: float, basis: _InletBasis, settings: InflowSettings) -> tuple[float, float, float]:
+    """Flow, standard deviation of its logarithm, and reduced misfit of a set of pixels."""
+    low, high = np.log(settings.smallest_ml_s), np.log(settings.largest_ml_s)
+    count = sum(p.count for p in parts)
+
+    def misfit(log_flow: float) -> float:
+        return _fit(parts, ages, reference / np.exp(log_flow), basis)[0]
+
+    grid = np.linspace(low, high, 47)
+    values = np.array([misfit(q) for q in grid])
+    best = int(values.argmin())
+    left, right = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    golden = (np.sqrt(5) - 1) / 2
+    for _ in range(14):
+        a, b = right - golden * (right - left), left + golden * (right - left)
+        left, right = (left, b) if misfit(a) < misfit(b) else (a, right)
+    centre = (left + right) / 2
+    lowest = misfit(centre)
+    step = 0.05
+    curvature = (misfit(centre + step) + misfit(centre - step) - 2 * lowest) / step**2
+    # neighbouring pixels err together, so the misfit per pixel stands for far fewer independent ones
+    reduced = lowest / max(count, 1)
+    independent = max(count / 200, 1) / max(count, 1)
+    sd = np.sqrt(2 * max(reduced, 1e-3) / (max(curvature, 1e-12) * independent))
+    at_edge = best in (0, len(grid) - 1)
+    return float(np.exp(centre)), float("inf") if at_edge else float(sd), float(reduced)
+
+
+def estimate_inflow(
+    cloud: GaussianCloud,
+    field_: NetworkField,
+    runs: Sequence[Run],
+    cameras: Sequence[Cameras],
+    settings: InflowSettings,
+    seed: int = 0,
+) -> InflowEstimate:
+    """Flow from the frames, with the velocity's shape from field_ (any flow).
+
+    cameras: one (1,) Cameras for every run. Raises NoArrival where the frames do not tell.
+    """
+    solver = field_.solver
+    lumen = solver.lumen
+    reference = float(field_.scales.flow_ml_s)
+    at = solver.coordinates(cloud.mean)
+    branch = at.membership.argmax(1)
+    seen = [_look(r, c, cloud, at.path, branch, settings) for r, c in zip(runs, cameras, strict=True)]
+    views = [s for s in seen if s is not None]
+    if not views:
+        raise NoArrival("no run shows contrast in the vessel above its noise")
+    trunk = lumen.tree.branches[0]
+    radius = float(np.median(trunk.radius_mm))
+    length = float(trunk.arc_length_mm[-1])
+    origins = np.arange(0.0, max(settings.origin_part * length, 1e-6), settings.origin_step_radii * radius)
+    generator = np.random.default_rng(seed)
+    local = generator.standard_normal((settings.samples, len(cloud), 3)) * np.minimum(cloud.sigma, 0.5 * radius)
+    points = np.concatenate([cloud.mean + rotated(cloud.quaternion, offset) for offset in local])
+    inside = lumen.wall(points) > 0
+    ages_of = np.full((len(points), len(origins)), np.inf)
+    ages_of[inside] = transit_times(field_, points[inside], origins, settings.transit)
+    shape = (settings.samples, len(cloud), len(origins))
+    ages_of = ages_of.reshape(shape)
+    inside = inside.reshape(shape[:2])
+    # ages scale with the flow: bins are denser where the blood is young
+    longest = 2.0 * max(float(s.times[-1] - s.times[0]) for s in views)
+    bins = np.concatenate([[0.0], np.geomspace(0.004, max(longest, 0.1), 90)])
+
+    def pixel_ages(origin: int) -> list[Array]:
+        spread = _age_weights(ages_of[..., origin], inside, bins)
+        return [np.asarray((s.gaussians @ spread)) for s in views]
+
+    basis = {s.injection: _InletBasis.over(s.times) for s in views}
+
+    def normals(h: list[Array], keep: list[NDArray[np.bool_]], injection: int) -> list[_Normal]:
+        return [
+            _normal(own, s, k)
+            for own, s, k in zip(h, views, keep, strict=True)
+            if s.injection == injection and k.sum() >= 20
+        ]
+
+    # where does the dye enter mixed? All origins are judged on the same pixels, downstream of the last
+    best_origin, best = 0, np.inf
+    for j in range(len(origins)):
+        keep = [(s.path > origins[-1] + radius) for s in views]
+        total = 0.0
+        for injection in basis:
+            parts = normals(pixel_ages(j), keep, injection)
+            if parts:
+                total += _search(parts, bins, reference, basis[injection], settings)[2]
+        if total < best * 0.98:
+            best_origin, best = j, total
+    h = pixel_ages(best_origin)
+    windows: list[tuple[float, float, float, float]] = []
+    start = {-1: 0.0}
+    for b, own in enumerate(lumen.tree.branches):
+        first = start[own.parent]
+        start[b] = first + float(own.arc_length_mm[-1])
+        r = float(np.median(own.radius_mm))
+        span = min(settings.window_radii * r, start[b] - first)
+        lower = max(first, origins[best_origin]) if b == 0 else first
+        middles = np.arange(lower + span / 2, start[b] - span / 2 + 1e-6, settings.window_step_radii * r)
+        for middle in middles:
+            keep = [(s.branch == b) & (np.abs(s.path - middle) < span / 2) for s in views]
+            for injection in basis:
+                parts = normals(h, keep, injection)
+                if parts:
+                    q, sd, _ = _search(parts, bins, reference, basis[injection], settings)
+                    windows.append((b, middle, q * solver.shares[b], sd))
+    table = np.array(windows).reshape(-1, 4)
+    return _consensus(table, h, views, basis, bins, reference, origins[best_origin], ages_of[..., best_origin], inside, field_, settings, normals)
+
+
+def _age_weights(ages: Array, inside: NDArray[np.bool_], bins: Array) -> sparse.csr_matrix:
+    """(N, B): how a Gaussian's samples spread over the age bins (hat functions); older than the last bin is lost."""
+    samples, count = ages.shape
+    known = inside & np.isfinite(ages) & (ages < bins[-1])
+    sample, gaussian = np.nonzero(known)
+    age = ages[sample, gaussian]
+    right = np.clip(np.searchsorted(bins, age), 1, len(bins) - 1)
+    part = (age - bins[right - 1]) / (bins[right] - bins[right - 1])
+    # samples beyond the wall say nothing of where the blood is; those inside share the Gaussian's mass
+    each = 1 / np.maximum(inside.sum(0), 1)[gaussian]
+    return sparse.csr_matrix(
+        (np.concatenate([each * (1 - part), each * part]), (np.tile(gaussian, 2), np.concatenate([right - 1, right]))),
+        shape=(count, len(bins)),
+    )
