@@ -91,14 +91,12 @@ def lumen_cells(lumen: Lumen, settings: CellSettings) -> LumenCells:
     if not kept.any():
         raise ResourceError("The lumen is too narrow for its grid: no cell lies inside the wall.")
     mesh = _fitting(nodes, points, edge, cubes[kept], corner[kept], level[kept], sizes)
-    at_centres = len(mesh.points) > len(nodes)
-    if at_centres:
-        extra = mesh.points[len(nodes) :]
-        wall = np.concatenate(
-            [wall, away_from_zero(lumen.wall(extra), settings.clearance * mesh.arrays["edge"][len(nodes) :])]
-        )
+    edges = np.asarray(mesh.arrays["edge"], np.float64)
+    if len(mesh.points) > len(nodes):
+        added = lumen.wall(mesh.points[len(nodes) :])
+        wall = np.concatenate([wall, away_from_zero(added, settings.clearance * edges[len(nodes) :])])
         opening = np.concatenate([opening, _centre_values(mesh, opening)])
-    arrays = {"wall": wall, "opening": opening, "edge": mesh.arrays["edge"]}
+    arrays = {"wall": wall, "opening": opening, "edge": edges}
     return LumenCells(_compact(mesh, arrays), sizes.per_radius)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,13 +105,11 @@ def volume_mesh(lumen: Lumen, settings: DerivedSettings = DerivedSettings()) -> 
         )
     grid = _mark_wall(lumen, _cut(vtk_data.unstructured_grid(cells.mesh), "opening"), settings.volume)
     clipped = vtk_data.volume_mesh(_cut(grid, "wall"))
-    on_wall = np.abs(clipped.arrays["wall"]) < 1e-3 * settings.volume.clearance * clipped.arrays["edge"]
-    planes = _planes(
-        lumen,
-        clipped.points,
-        np.abs(clipped.arrays["opening"]) < 1e-3 * settings.volume.clearance * clipped.arrays["edge"],
-    )
-    points = clipped.points.copy()
+    # All corners keep their clearance, so what is closer was put there by a cut.
+    rounding = 1e-3 * settings.volume.clearance * clipped.arrays["edge"]
+    on_wall = np.abs(clipped.arrays["wall"]) < rounding
+    points = np.array(clipped.points, np.float64)
+    planes = _planes(lumen, points, np.abs(clipped.arrays["opening"]) < rounding)
     subset = _Planes(planes.which[on_wall], planes.openings)
     points[on_wall] = _onto_wall(lumen, points[on_wall], subset)
     points = _onto_planes(points, planes)
@@ -120,9 +119,10 @@ def volume_mesh(lumen: Lumen, settings: DerivedSettings = DerivedSettings()) -> 
 
 def sample_flow(mesh: VolumeMesh, lumen: Lumen, flow: FlowField) -> VolumeMesh:
     """The mesh with "velocity" (n, 3) m/s, exactly 0 on the wall, and "pressure" (n,) Pa, both float32."""
-    wall = mesh.arrays["wall"] if "wall" in mesh.arrays else lumen.wall(mesh.points)
-    velocity = np.where(wall[:, None] > 0, flow.velocity(mesh.points), 0.0)
-    arrays = {"velocity": velocity.astype(np.float32), "pressure": flow.pressure(mesh.points).astype(np.float32)}
+    points = np.asarray(mesh.points, np.float64)
+    wall = mesh.arrays["wall"] if "wall" in mesh.arrays else lumen.wall(points)
+    velocity = np.where(wall[:, None] > 0, flow.velocity(points), 0.0)
+    arrays = {"velocity": velocity.astype(np.float32), "pressure": flow.pressure(points).astype(np.float32)}
     return VolumeMesh(mesh.points, mesh.connectivity, mesh.offsets, mesh.cell_types, arrays)
 
 
@@ -134,10 +134,11 @@ def wall_arrays(
     wss is the magnitude of the part along the wall of mu (grad u + grad u^T) n. It is evaluated at two small depths
     and continued to the wall, since the gradient of a field that vanishes on and beyond the wall jumps there.
     """
-    normal = lumen.wall.gradient(surface.points)
+    points = np.asarray(surface.points, np.float64)
+    normal = lumen.wall.gradient(points)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    depth = settings.wss_depth * _local_radius(lumen, surface.points)[:, None]
-    near, far = surface.points + depth * normal, surface.points + 2 * depth * normal
+    depth = settings.wss_depth * _local_radius(lumen, points)[:, None]
+    near, far = points + depth * normal, points + 2 * depth * normal
     traction = 2 * _traction(flow, fluid, near, normal) - _traction(flow, fluid, far, normal)
     arrays = {
         "pressure": flow.pressure(near).astype(np.float32),
@@ -180,7 +181,7 @@ def streamlines(
         if len(x)
         else 0
     )
-    trail: list[list[Array]] = [[p] for p in x]
+    trail: list[list[Array]] = [[p.copy()] for p in x]
     arrived = np.zeros(len(x), bool)
     for _ in range(min(steps, 20_000)):
         if not len(alive):
@@ -204,7 +205,6 @@ def streamlines(
             {"velocity": np.zeros((0, 3), np.float32), "speed": np.zeros(0, np.float32)},
         )
     points = np.concatenate(kept)
-    # The ends lie on the openings' planes; a hair inside, the field is sure to be defined.
     velocity = flow.velocity(points)
     arrays = {"velocity": velocity.astype(np.float32), "speed": np.linalg.norm(velocity, axis=1).astype(np.float32)}
     return Polylines(points, np.concatenate([[0], np.cumsum([len(k) for k in kept])]), arrays)
@@ -281,16 +281,14 @@ def cell_volumes(mesh: VolumeMesh) -> Array:
     sizes.ComputeLengthOff()
     sizes.ComputeAreaOff()
     sizes.Update()
-    return np.abs(vtk_data.vtk_to_numpy(sizes.GetOutput().GetCellData().GetArray("Volume")).astype(float))
+    return np.abs(np.asarray(vtk_data.to_numpy(sizes.GetOutput().GetCellData().GetArray("Volume")), np.float64))
 
 
 def _with_spacing(lumen: Lumen, settings: CellSettings, spacing_mm: float | None) -> CellSettings:
     if spacing_mm is None:
         return settings
     widest = max(float(b.radius_mm.max()) for b in lumen.tree.branches)
-    return CellSettings(
-        widest / spacing_mm, settings.max_points, settings.clearance, settings.disc_radii, settings.slab_radii
-    )
+    return dataclasses.replace(settings, per_radius=widest / spacing_mm)
 
 
 def _cut(grid: vtkUnstructuredGrid, array: str) -> vtkUnstructuredGrid:
@@ -300,13 +298,15 @@ def _cut(grid: vtkUnstructuredGrid, array: str) -> vtkUnstructuredGrid:
     clip.SetInputArrayToProcess(0, 0, 0, vtkDataObject.FIELD_ASSOCIATION_POINTS, array)
     clip.SetValue(0.0)
     clip.Update()
-    return clip.GetOutput()
+    cut: vtkUnstructuredGrid = clip.GetOutput()
+    return cut
 
 
 def _mark_wall(lumen: Lumen, grid: vtkUnstructuredGrid, settings: CellSettings) -> vtkUnstructuredGrid:
     """The cells with the distance to the wall computed anew, after a cut has added points."""
     mesh = vtk_data.volume_mesh(grid)
-    wall = away_from_zero(lumen.wall(mesh.points), settings.clearance * mesh.arrays["edge"])
+    edge = np.asarray(mesh.arrays["edge"], np.float64)
+    wall = away_from_zero(lumen.wall(mesh.points), settings.clearance * edge)
     return vtk_data.unstructured_grid(
         VolumeMesh(mesh.points, mesh.connectivity, mesh.offsets, mesh.cell_types, {**mesh.arrays, "wall": wall})
     )
@@ -391,7 +391,7 @@ def _traction(flow: FlowField, fluid: Fluid, points: Array, normal: Array) -> Ar
     """(n, 3) Pa: the part along the wall of mu (grad u + grad u^T) n."""
     gradient = flow.velocity_gradient(points)
     stress = fluid.viscosity_pa_s * np.einsum("mij,mj->mi", gradient + gradient.transpose(0, 2, 1), normal)
-    return stress - np.einsum("mi,mi->m", stress, normal)[:, None] * normal
+    return np.asarray(stress - np.einsum("mi,mi->m", stress, normal)[:, None] * normal)
 
 
 def _local_radius(lumen: Lumen, points: Array) -> Array:
@@ -436,7 +436,7 @@ def _inlet_seeds(lumen: Lumen, flow: FlowField, count: int, rng: np.random.Gener
         return np.zeros((0, 3))
     heap = np.cumsum(flux) / flux.sum()
     level = (np.arange(count) + rng.random(count)) / count
-    return points[np.unique(np.searchsorted(heap, level).clip(0, len(points) - 1))]
+    return np.asarray(points[np.unique(np.searchsorted(heap, level).clip(0, len(points) - 1))])
 
 
 def _runge_kutta(flow: FlowField, x: Array, step: Array) -> tuple[Array, Array]:
@@ -488,6 +488,5 @@ def _areas_of_points(surface: Surface) -> Array:
     """(n,) mm^2: a third of the triangles around each point."""
     corners = np.asarray(surface.points, float)[surface.triangles]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
-    return np.bincount(
-        np.asarray(surface.triangles).ravel(), weights=np.repeat(area / 3, 3), minlength=len(surface.points)
-    )
+    corner = np.asarray(surface.triangles).ravel()
+    return np.bincount(corner, np.repeat(area / 3, 3), len(surface.points)).astype(np.float64)

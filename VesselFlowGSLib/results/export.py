@@ -20,10 +20,10 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from vtkmodules.vtkCommonCore import vtkCommand
 from vtkmodules.vtkIOXML import (
     vtkXMLPolyDataReader,
     vtkXMLPolyDataWriter,
-    vtkXMLReader,
     vtkXMLUnstructuredGridReader,
     vtkXMLUnstructuredGridWriter,
     vtkXMLWriter,
@@ -60,6 +60,7 @@ class ResultFolder:
         self.out = Path(out)
         self._lock: IO[str] | None = None
         self._target = self.out
+        self._made = False
 
     @property
     def target(self) -> Path:
@@ -69,6 +70,7 @@ class ResultFolder:
     def __enter__(self) -> ResultFolder:
         _refuse_foreign(self.out)
         with _explained(self.out):
+            self._made = not self.out.exists()
             self.out.mkdir(parents=True, exist_ok=True)
             self._lock = _take_lock(self.out)
         try:
@@ -90,6 +92,10 @@ class ResultFolder:
             if self._target != self.out and not any(self._target.iterdir()):
                 self._target.rmdir()
         self._release()
+        if self._made:
+            # A folder that received nothing, since the study was refused, is not left behind.
+            with contextlib.suppress(OSError):
+                self.out.rmdir()
         return False
 
     def write(self, snapshot: Snapshot) -> None:
@@ -110,9 +116,7 @@ class ResultFolder:
         if self._target != self.out:
             for name in sorted(written, key=lambda n: n == SUMMARY):
                 os.replace(self._target / name, self.out / name)
-            for left in self._target.iterdir():
-                os.replace(left, self.out / left.name)
-            self._target.rmdir()
+            shutil.rmtree(self._target, ignore_errors=True)
             self._target = self.out
         elif (self.out / UNFINISHED).is_dir():
             shutil.rmtree(self.out / UNFINISHED, ignore_errors=True)
@@ -305,7 +309,7 @@ def _write_data(snapshot: Snapshot, folder: Path) -> set[str]:
 
 
 def _write_reports(snapshot: Snapshot, folder: Path) -> tuple[Snapshot, set[str]]:
-    """Picture and page. A machine that cannot draw still gets its numbers: the snapshot returned carries the warning."""
+    """Picture and page. A machine that cannot draw still gets its numbers; the snapshot returned says why."""
     from VesselFlowGSLib.results.picture import report_picture
     from VesselFlowGSLib.results.report import report_page
 
@@ -343,7 +347,7 @@ def _write_xml(writer: vtkXMLWriter, path: Path, data: Any) -> None:
     vtk_data.say_frame(data)
     complaints: list[str] = []
     # With an observer VTK tells it, instead of printing.
-    writer.AddObserver("ErrorEvent", lambda *_: complaints.append("error"))
+    writer.AddObserver(vtkCommand.ErrorEvent, lambda *_: complaints.append("error"))
     writer.SetFileName(os.fspath(path))
     writer.SetInputData(data)
     writer.SetDataModeToAppended()
@@ -351,6 +355,8 @@ def _write_xml(writer: vtkXMLWriter, path: Path, data: Any) -> None:
     writer.SetCompressorTypeToZLib()
     writer.SetCompressionLevel(1)
     done = writer.Write()
+    if not path.exists():
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
     if not done or complaints or not _is_whole(path):
         raise OSError(errno.ENOSPC, "the file could not be written whole", os.fspath(path))
 
@@ -361,11 +367,11 @@ def _is_whole(path: Path) -> bool:
         return file.read().rstrip().endswith(b"</VTKFile>")
 
 
-def _read(reader: vtkXMLReader, path: Path, convert: Callable[[Any], Any]) -> Any:
+def _read(reader: Any, path: Path, convert: Callable[[Any], Any]) -> Any:
     if not path.exists():
         return None
     complaints: list[str] = []
-    reader.AddObserver("ErrorEvent", lambda *_: complaints.append("error"))
+    reader.AddObserver(vtkCommand.ErrorEvent, lambda *_: complaints.append("error"))
     reader.SetFileName(os.fspath(path))
     reader.Update()
     if complaints or reader.GetErrorCode():
@@ -400,7 +406,7 @@ def _refuse_foreign(out: Path) -> None:
     except OSError as error:
         raise InputError(f"Cannot read {out}: {error.strerror}. Give another folder with -o.") from error
     ours = _our_summary(out) is not None or (out / LOCK).exists() or (out / UNFINISHED).is_dir()
-    others = [n for n in names if not n.startswith(".")]
+    others = [n for n in names if not n.startswith((".", "checkpoint"))]
     if others and not ours:
         listed = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
         raise InputError(f"{out} holds other files ({listed}). Give an empty or a new folder with -o.")

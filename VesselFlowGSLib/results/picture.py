@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from VesselFlowGSLib.errors import InputError, InstallationError
 from VesselFlowGSLib.results.colours import colour_table, colours
-from VesselFlowGSLib.results.rendering import Body, Colour, DrawingSettings, Pixels, View, draw, tubes, view_of
+from VesselFlowGSLib.results.rendering import Body, Colour, DrawingSettings, View, draw, tubes, view_of
 from VesselFlowGSLib.results.snapshot import CloudArrays, Figure, Polylines, Snapshot, Surface
 
 Array = NDArray[np.float64]
@@ -41,12 +42,14 @@ FIGURE_NAMES = {
 
 @dataclass(frozen=True)
 class PictureSettings:
-    """Sizes in pixels; dark: light text on a dark ground; most_gaussians: the strongest of them are drawn."""
+    """Sizes in pixels; dark: light text on a dark ground; most_gaussians: the strongest of them are drawn.
+    report_lines: streamlines in the report's first view."""
 
     width: int = 1800
     height: int = 1200
     dark: bool = False
     most_gaussians: int = 20_000
+    report_lines: int = 45
     low_percentile: float = 0.5
     high_percentile: float = 99.5
     drawing: DrawingSettings = DrawingSettings()
@@ -103,9 +106,11 @@ def report_picture(snapshot: Snapshot, path: str | os.PathLike[str], settings: P
     _rule(figure, 0.912)
     main, side = (0.02, 0.43, 0.60, 0.47), (0.64, 0.43, 0.34, 0.47)
     if solved:
-        bodies, pressure = _bodies(snapshot, "surface", "pressure", settings, glass=0.16)
-        lines, speed = _bodies(snapshot, "streamlines", "speed", settings, glass=None)
-        _show(figure, main, [*bodies, *lines], settings)
+        wall, pressure = _bodies(snapshot, "surface", "pressure", settings)
+        # The far wall carries the colour, behind the streamlines; the near one only a rim, so that they stay readable.
+        glass = [dataclasses.replace(wall[0], glass=g, side=side) for g, side in ((0.62, "far"), (0.03, "near"))]
+        lines, speed = _streamline_bodies(snapshot, "speed", settings, with_wall=False, most=settings.report_lines)
+        _show(figure, main, [*glass, *lines], settings)
         _caption(figure, main, "Pressure on the wall, speed along the streamlines")
         _scale_bar(figure, (0.07, 0.405, 0.21, 0.012), _known(pressure), settings)
         _scale_bar(figure, (0.36, 0.405, 0.21, 0.012), _known(speed), settings)
@@ -131,21 +136,21 @@ def report_picture(snapshot: Snapshot, path: str | os.PathLike[str], settings: P
 
 
 def _bodies(
-    snapshot: Snapshot, kind: str, colour: str | None, settings: PictureSettings, glass: float | None = 0.0
+    snapshot: Snapshot, kind: str, colour: str | None, settings: PictureSettings
 ) -> tuple[list[Body], Scale | None]:
     if kind not in KINDS:
         raise InputError(f"--as {kind}: give one of {', '.join(KINDS)}.")
     if colour is not None and colour not in COLOURS:
         raise InputError(f"--colour {colour}: give one of {', '.join(COLOURS)}.")
     if kind == "surface":
-        return _surface_bodies(snapshot, colour, settings, glass or 0.0)
+        return _surface_bodies(snapshot, colour, settings)
     if kind == "streamlines":
-        return _streamline_bodies(snapshot, colour or "speed", settings, with_wall=glass is not None)
+        return _streamline_bodies(snapshot, colour or "speed", settings, with_wall=True)
     return _gaussian_bodies(snapshot, colour, settings)
 
 
 def _surface_bodies(
-    snapshot: Snapshot, colour: str | None, settings: PictureSettings, glass: float
+    snapshot: Snapshot, colour: str | None, settings: PictureSettings
 ) -> tuple[list[Body], Scale | None]:
     surface = _needed(snapshot.surface, "lumen", "surface.vtp")
     if colour == "speed":
@@ -158,7 +163,7 @@ def _surface_bodies(
     if values is None:
         raise InputError(f"The result has no {NAMES[colour]}: {_why(snapshot)}")
     scale = _scale(colour, values, settings)
-    return [Body(surface, scale.of(values), glass)], scale
+    return [Body(surface, scale.of(values))], scale
 
 
 def _plain_wall(snapshot: Snapshot, surface: Surface) -> tuple[list[Body], Scale | None]:
@@ -173,24 +178,36 @@ def _plain_wall(snapshot: Snapshot, surface: Surface) -> tuple[list[Body], Scale
 
 
 def _streamline_bodies(
-    snapshot: Snapshot, colour: str, settings: PictureSettings, with_wall: bool
+    snapshot: Snapshot, colour: str, settings: PictureSettings, with_wall: bool, most: int = 1000
 ) -> tuple[list[Body], Scale]:
     lines = snapshot.streamlines
     if lines is None or len(lines.points) == 0:
         raise InputError(f"The result has no streamlines: {_why(snapshot)}")
     if colour == "wss":
         raise InputError("The wall shear stress is known on the wall alone. Give --as surface.")
+    lines = _every(lines, most)
     values = np.asarray(lines.arrays["speed"], float) if colour == "speed" else _pressure_at(snapshot, lines.points)
     scale = _scale(colour, values, settings)
     points = np.asarray(lines.points, float)
     size = float(np.linalg.norm(np.ptp(points, axis=0)))
-    width = _typical_radius(snapshot, size) * 0.035
+    width = _typical_radius(snapshot, size) * 0.03
     surface, of = tubes(points, lines.offsets, width)
     bodies = [Body(surface, scale.of(values)[of])]
     if with_wall and snapshot.surface is not None:
         tint = [0.55, 0.62, 0.70] if settings.dark else [0.45, 0.52, 0.60]
         bodies.append(Body(snapshot.surface, np.tile(tint, (len(snapshot.surface.points), 1)), glass=0.07))
     return bodies, scale
+
+
+def _every(lines: Polylines, most: int) -> Polylines:
+    """At most so many of the curves, evenly chosen."""
+    count = len(lines.offsets) - 1
+    if count <= most:
+        return lines
+    chosen = np.linspace(0, count - 1, most).round().astype(int)
+    points = np.concatenate([np.arange(lines.offsets[i], lines.offsets[i + 1]) for i in chosen])
+    offsets = np.concatenate([[0], np.cumsum(np.diff(lines.offsets)[chosen])])
+    return Polylines(lines.points[points], offsets, {name: values[points] for name, values in lines.arrays.items()})
 
 
 def _gaussian_bodies(
@@ -262,7 +279,8 @@ def _pressure_at(snapshot: Snapshot, points: NDArray[Any]) -> Array:
     mesh = snapshot.field
     if mesh is None or "pressure" not in mesh.arrays:
         raise InputError(f"The result has no pressure: {_why(snapshot)}")
-    return np.asarray(mesh.arrays["pressure"], float)[cKDTree(mesh.points).query(points)[1]]
+    nearest = cKDTree(mesh.points).query(points)[1]
+    return np.asarray(mesh.arrays["pressure"], np.float64)[nearest].astype(np.float64)
 
 
 def _typical_radius(snapshot: Snapshot, size: float) -> float:
@@ -352,7 +370,7 @@ def _triad(axes: Any, view: View, width: int, ink: str) -> None:
 
 def _caption(figure: Any, area: tuple[float, float, float, float], text: str) -> None:
     figure.text(
-        area[0] + 0.01, area[1] + area[3] - 0.012, text, fontsize=12.5, color=INK, va="center", fontweight="semibold"
+        area[0] + 0.01, area[1] + area[3] - 0.012, text, fontsize=12.5, color=INK, va="center", fontweight="bold"
     )
 
 
@@ -401,7 +419,7 @@ def _course(figure: Any, line: Polylines) -> None:
         other.set_ylabel("pressure, Pa", fontsize=10.5, color="#b3266b")
         _tidy(other)
         title = "Pressure and cross-section along the vessel"
-    axes.set_title(title, fontsize=12.5, color=INK, loc="left", fontweight="semibold", pad=9)
+    axes.set_title(title, fontsize=12.5, color=INK, loc="left", fontweight="bold", pad=9)
 
 
 def _longest_path(line: Polylines) -> tuple[Array, NDArray[np.int64]]:
@@ -415,7 +433,8 @@ def _longest_path(line: Polylines) -> tuple[Array, NDArray[np.int64]]:
         ends = [float(np.linalg.norm(x[curves[i][0]] - x[c[-1]])) for c in curves[:i]]
         parent[i] = int(np.argmin(np.minimum(np.array(ends), np.array(gap) + 1e-6)))
         reach[i] = length[i] + reach[parent[i]]
-    tip, chain = int(np.argmax(reach)), []
+    tip = int(np.argmax(reach))
+    chain: list[int] = []
     while tip >= 0:
         chain.insert(0, tip)
         tip = parent[tip]
@@ -431,11 +450,11 @@ def _tidy(axes: Any) -> None:
 
 
 def _figures_table(figure: Any, snapshot: Snapshot) -> None:
-    figure.text(0.65, 0.316, "Key figures", fontsize=12.5, color=INK, fontweight="semibold", va="center")
+    figure.text(0.65, 0.316, "Key figures", fontsize=12.5, color=INK, fontweight="bold", va="center")
     y = 0.283
     for name, value, origin in list(figure_rows(snapshot.figures))[:9]:
         figure.text(0.65, y, name, fontsize=11, color=INK, va="center")
-        figure.text(0.90, y, value, fontsize=11, color=INK, va="center", ha="right", fontweight="semibold")
+        figure.text(0.90, y, value, fontsize=11, color=INK, va="center", ha="right", fontweight="bold")
         figure.text(0.97, y, origin, fontsize=9.5, color=FAINT, va="center", ha="right")
         y -= 0.0255
     if snapshot.warnings:

@@ -35,7 +35,7 @@ print("drawn")
 
 @dataclass(frozen=True)
 class DrawingSettings:
-    """oversampling: pixels drawn per pixel shown, along each axis. fog: part of the depth that fades into the ground."""
+    """oversampling: pixels drawn for one shown, along each axis; fog: how far the depth fades into the ground."""
 
     oversampling: int = 2
     fog: float = 0.45
@@ -47,12 +47,14 @@ class Body:
     """Triangles with a colour (n, 3) 0..1 at each point.
 
     glass  0: solid; above it the body is translucent where it faces the viewer and shows as a rim where it turns away
+    side   "both", "near" or "far": the sides that are drawn, as seen by the viewer
     """
 
     surface: Surface
     colour: Array
     glass: float = 0.0
     shine: float = 0.25
+    side: str = "both"
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,6 @@ def _depth_range(bodies: list[Body], view: View) -> tuple[float, float]:
 
 
 def _actor(body: Body, view: View, depth: tuple[float, float], ground: Colour, settings: DrawingSettings) -> Any:
-    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
     from vtkmodules.vtkFiltersCore import vtkPolyDataNormals
     from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper
 
@@ -192,10 +193,10 @@ def _actor(body: Body, view: View, depth: tuple[float, float], ground: Colour, s
     fade = settings.fog * far[:, None]
     colour = (1 - fade) * body.colour + fade * np.asarray(ground)
     if body.glass > 0:
-        facing = np.abs(vtk_to_numpy(data.GetPointData().GetNormals()).astype(float) @ view.forward)
+        facing = np.abs(vtk_data.to_numpy(data.GetPointData().GetNormals()).astype(float) @ view.forward)
         opacity = body.glass + (0.9 - body.glass) * (1 - facing.clip(0, 1)) ** 2.5
         colour = np.column_stack([colour, opacity])
-    held = numpy_to_vtk((255 * colour.clip(0, 1) + 0.5).astype(np.uint8), deep=True)
+    held = vtk_data.to_vtk((255 * colour.clip(0, 1) + 0.5).astype(np.uint8))
     data.GetPointData().SetScalars(held)
     mapper = vtkPolyDataMapper()
     mapper.SetInputData(data)
@@ -207,19 +208,22 @@ def _actor(body: Body, view: View, depth: tuple[float, float], ground: Colour, s
     surface.SetDiffuse(0.85)
     surface.SetSpecular(body.shine)
     surface.SetSpecularPower(40)
+    surface.SetFrontfaceCulling(body.side == "far")
+    surface.SetBackfaceCulling(body.side == "near")
     if body.glass > 0:
         actor.ForceTranslucentOn()
     return actor
 
 
 def _pixels(window: Any) -> Pixels:
-    from vtkmodules.util.numpy_support import vtk_to_numpy
     from vtkmodules.vtkCommonCore import vtkUnsignedCharArray
+
+    from VesselFlowGSLib.results import vtk_data
 
     width, height = window.GetSize()
     held = vtkUnsignedCharArray()
-    window.GetPixelData(0, 0, width - 1, height - 1, 1, held)
-    return np.asarray(vtk_to_numpy(held).reshape(height, width, 3)[::-1])
+    window.GetPixelData(0, 0, width - 1, height - 1, 1, held, 0)
+    return np.asarray(vtk_data.to_numpy(held).reshape(height, width, 3)[::-1])
 
 
 @cache
@@ -231,9 +235,9 @@ def _usable_window() -> Any:
     candidates = ("vtkEGLRenderWindow", "vtkOSOpenGLRenderWindow") if sys.platform.startswith("linux") else ("",)
     for name in candidates:
         if _draws(name):
-            import vtkmodules.vtkRenderingOpenGL2 as gl
+            from vtkmodules import vtkRenderingOpenGL2
 
-            return getattr(gl, name) if name else None
+            return getattr(vtkRenderingOpenGL2, name) if name else None
     raise InstallationError(
         "No OpenGL library can draw pictures on this machine (libEGL.so.1 with Mesa is missing). "
         "On Debian and Ubuntu: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri."

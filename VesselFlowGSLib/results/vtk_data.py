@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
-from vtkmodules.vtkCommonCore import VTK_FLOAT, VTK_UNSIGNED_CHAR, vtkPoints, vtkStringArray
+from vtkmodules.util import numpy_support
+from vtkmodules.vtkCommonCore import vtkDataArray, vtkIdTypeArray, vtkPoints, vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataObject, vtkPointSet, vtkPolyData, vtkUnstructuredGrid
 
 from VesselFlowGSLib.results.snapshot import Polylines, Surface, VolumeMesh
@@ -20,7 +20,7 @@ def unstructured_grid(mesh: VolumeMesh) -> vtkUnstructuredGrid:
     """The cells with their point arrays; points in the precision of the mesh."""
     grid = vtkUnstructuredGrid()
     grid.SetPoints(_points(mesh.points))
-    types = numpy_to_vtk(np.ascontiguousarray(mesh.cell_types, np.uint8), deep=True, array_type=VTK_UNSIGNED_CHAR)
+    types = to_vtk(np.asarray(mesh.cell_types, np.uint8))
     grid.SetCells(types, _cells(mesh.offsets, mesh.connectivity))
     _set_arrays(grid, mesh.arrays)
     return grid
@@ -29,11 +29,11 @@ def unstructured_grid(mesh: VolumeMesh) -> vtkUnstructuredGrid:
 def volume_mesh(grid: vtkUnstructuredGrid) -> VolumeMesh:
     """The inverse of unstructured_grid."""
     cells = grid.GetCells()
-    types = vtk_to_numpy(grid.GetCellTypes() if hasattr(grid, "GetCellTypes") else grid.GetCellTypesArray())
+    types = to_numpy(grid.GetCellTypes() if hasattr(grid, "GetCellTypes") else grid.GetCellTypesArray())
     return VolumeMesh(
         _point_array(grid),
-        vtk_to_numpy(cells.GetConnectivityArray()).copy(),
-        vtk_to_numpy(cells.GetOffsetsArray()).copy(),
+        to_numpy(cells.GetConnectivityArray()).copy(),
+        to_numpy(cells.GetOffsetsArray()).copy(),
         types.copy(),
         arrays_of(grid),
     )
@@ -52,7 +52,7 @@ def surface_data(surface: Surface) -> vtkPolyData:
 def surface(data: vtkPolyData) -> Surface:
     """The inverse of surface_data; cells that are no triangles are an error of the caller."""
     cells = data.GetPolys()
-    triangles = vtk_to_numpy(cells.GetConnectivityArray()).reshape(-1, 3).copy()
+    triangles = to_numpy(cells.GetConnectivityArray()).reshape(-1, 3).copy()
     return Surface(_point_array(data), triangles, arrays_of(data))
 
 
@@ -67,7 +67,7 @@ def polyline_data(lines: Polylines) -> vtkPolyData:
 
 def polylines(data: vtkPolyData) -> Polylines:
     """The inverse of polyline_data."""
-    return Polylines(_point_array(data), vtk_to_numpy(data.GetLines().GetOffsetsArray()).copy(), arrays_of(data))
+    return Polylines(_point_array(data), to_numpy(data.GetLines().GetOffsetsArray()).copy(), arrays_of(data))
 
 
 def point_data(points: Array, arrays: Mapping[str, Array]) -> vtkPolyData:
@@ -82,7 +82,18 @@ def arrays_of(data: vtkPointSet) -> dict[str, Array]:
     """The point arrays by name, copied."""
     attributes = data.GetPointData()
     found = (attributes.GetAbstractArray(i) for i in range(attributes.GetNumberOfArrays()))
-    return {a.GetName(): vtk_to_numpy(a).copy() for a in found if a.IsNumeric()}
+    return {a.GetName(): to_numpy(a).copy() for a in found if a.IsNumeric()}
+
+
+def to_vtk(values: Array) -> vtkDataArray:
+    """A copy of the values as VTK holds them."""
+    held: vtkDataArray = numpy_support.numpy_to_vtk(np.ascontiguousarray(values), deep=True)  # type: ignore[no-untyped-call]
+    return held
+
+
+def to_numpy(held: Any) -> Array:
+    """The values as numpy sees them: a view, good for as long as VTK holds them."""
+    return np.asarray(numpy_support.vtk_to_numpy(held))  # type: ignore[no-untyped-call]
 
 
 def say_frame(data: vtkDataObject) -> None:
@@ -95,28 +106,33 @@ def say_frame(data: vtkDataObject) -> None:
 
 def _points(points: Array) -> vtkPoints:
     held = vtkPoints()
-    held.SetData(numpy_to_vtk(np.ascontiguousarray(points), deep=True))
+    held.SetData(to_vtk(points))
     return held
 
 
 def _point_array(data: vtkPointSet) -> Array:
     if data.GetNumberOfPoints() == 0:
         return np.zeros((0, 3))
-    return np.asarray(vtk_to_numpy(data.GetPoints().GetData()).copy())
+    return np.asarray(to_numpy(data.GetPoints().GetData()).copy())
 
 
 def _cells(offsets: Array, connectivity: Array) -> vtkCellArray:
     cells = vtkCellArray()
     cells.SetData(
-        numpy_to_vtkIdTypeArray(np.ascontiguousarray(offsets, np.int64), deep=True),
-        numpy_to_vtkIdTypeArray(np.ascontiguousarray(connectivity, np.int64), deep=True),
+        _ids(offsets),
+        _ids(connectivity),
     )
     return cells
 
 
+def _ids(values: Array) -> vtkIdTypeArray:
+    plain = np.ascontiguousarray(values, np.int64)
+    held: vtkIdTypeArray = numpy_support.numpy_to_vtkIdTypeArray(plain, deep=True)  # type: ignore[no-untyped-call]
+    return held
+
+
 def _set_arrays(data: vtkPointSet, arrays: Mapping[str, Array]) -> None:
     for name, values in arrays.items():
-        plain = np.ascontiguousarray(values)
-        held = numpy_to_vtk(plain, deep=True, array_type=VTK_FLOAT if plain.dtype == np.float32 else None)
+        held = to_vtk(values)
         held.SetName(name)
         data.GetPointData().AddArray(held)
