@@ -233,6 +233,10 @@ def _of_the_vessel(lumen: Lumen, points: Array, cubes: Integers, wet: Mask) -> M
     # A dry corner may be shared by two pieces, a wet one never is.
     of_node[cubes[holding].ravel()[wet[cubes[holding]].ravel()]] = np.repeat(label, 8)[wet[cubes[holding]].ravel()]
     kept[holding[label == np.bincount(of_node[nearest]).argmax()]] = True
+    # The wall may bulge into a large cube between its corners, where smaller neighbours show it: keep the dry rim.
+    touched = np.zeros(len(points), bool)
+    touched[cubes[kept]] = True
+    kept |= touched[cubes].any(1) & ~wet[cubes].any(1)
     return kept
 
 

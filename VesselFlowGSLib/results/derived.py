@@ -29,6 +29,8 @@ from VesselFlowGSLib.results.snapshot import Figure, Polylines, Surface, VolumeM
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+PLANE_TOLERANCE = 0.02  # radii
+
 
 @dataclass(frozen=True)
 class DerivedSettings:
@@ -355,12 +357,13 @@ def _neighbours(count: int, edges: NDArray[np.int64], at_rim: Mask, rim: Mask) -
 
 def _planes(lumen: Lumen, points: Array, on_any: Mask) -> _Planes:
     """The opening whose plane each marked point lies on: the one whose plane is closest, near its disc."""
+    # The cut follows distances that keep their clearance, so it strays from the plane by a part of a cell.
     gap = np.full((len(lumen.openings), len(points)), np.inf)
     for k, opening in enumerate(lumen.openings):
         offset = points[on_any] - opening.centre
         along = np.abs(offset @ opening.normal)
         near = np.linalg.norm(offset, axis=1) < CellSettings().disc_radii * 1.5 * opening.radius_mm
-        gap[k, on_any] = np.where(near, along, np.inf)
+        gap[k, on_any] = np.where(near & (along < PLANE_TOLERANCE * opening.radius_mm), along, np.inf)
     which = gap.argmin(0)
     return _Planes(np.where(np.isfinite(gap.min(0)), which, -1), lumen.openings)
 

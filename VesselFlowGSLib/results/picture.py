@@ -280,7 +280,8 @@ def _pressure_at(snapshot: Snapshot, points: NDArray[Any]) -> Array:
     if mesh is None or "pressure" not in mesh.arrays:
         raise InputError(f"The result has no pressure: {_why(snapshot)}")
     nearest = cKDTree(mesh.points).query(points)[1]
-    return np.asarray(mesh.arrays["pressure"], np.float64)[nearest].astype(np.float64)
+    values: Array = np.asarray(mesh.arrays["pressure"], np.float64)[nearest]
+    return values
 
 
 def _typical_radius(snapshot: Snapshot, size: float) -> float:
