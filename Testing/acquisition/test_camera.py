@@ -31,7 +31,8 @@ def by_the_formulas(x, a, b, sod, sid, p, n, iso):
 def test_points_fall_where_the_definition_of_the_angles_puts_them(a, b, x, iso):
     cameras = carm_cameras(a, b, 750.0, 1200.0, (0.4, 0.3), (200, 256), isocentre_lps_mm=iso)
     found = cameras.pixels([np.add(x, iso)])[0, 0]
-    assert np.allclose(found, by_the_formulas(np.add(x, iso), a, b, 750.0, 1200.0, (0.4, 0.3), (200, 256), iso), atol=1e-8)
+    expected = by_the_formulas(np.add(x, iso), a, b, 750.0, 1200.0, (0.4, 0.3), (200, 256), iso)
+    assert np.allclose(found, expected, atol=1e-8)
 
 
 @given(angle, tilt, st.floats(0, 199), st.floats(0, 255), st.floats(0.2, 0.95))

@@ -111,9 +111,8 @@ def test_increments_are_offsets_or_steps_as_their_number_and_course_tell(tmp_pat
 
 
 def test_absolute_angles_as_increments_of_zero(tmp_path):
-    h = reads(
-        tmp_path, PositionerMotion="DYNAMIC", PositionerPrimaryAngle=0.0, PositionerPrimaryAngleIncrement=list(TURN - 40)
-    )
+    absolute = {"PositionerPrimaryAngle": 0.0, "PositionerPrimaryAngleIncrement": list(TURN - 40)}
+    h = reads(tmp_path, PositionerMotion="DYNAMIC", **absolute)
     assert h.primary_deg == pytest.approx(TURN - 40)
 
 
@@ -123,7 +122,8 @@ def test_a_c_arm_that_trembles_is_at_rest(tmp_path):
 
 
 def test_masks_are_read_from_zero(tmp_path):
-    h = reads(tmp_path, MaskSubtractionSequence=average_mask(1, 2, ApplicableFrameRange=[3, 6], MaskSubPixelShift=[1.5, -2]))
+    mask = average_mask(1, 2, ApplicableFrameRange=[3, 6], MaskSubPixelShift=[1.5, -2])
+    h = reads(tmp_path, MaskSubtractionSequence=mask)
     assert h.masks[0].frames == (0, 1) and h.masks[0].ranges == ((2, 5),) and h.masks[0].shift_px == (1.5, -2.0)
     none = item_of(MaskOperation="NONE", MaskFrameNumbers=0)
     assert reads(tmp_path, MaskSubtractionSequence=none).masks == ()

@@ -112,7 +112,7 @@ def enhanced(pixels: NDArray[Any], angles: NDArray[np.float64], step_s: float = 
         group.PositionerPositionSequence = item_of(
             PositionerPrimaryAngle=float(primary), PositionerSecondaryAngle=float(secondary)
         )
-        group.FrameContentSequence = item_of(FrameReferenceDateTime=f"20260105101500.{round(t * step_s * 1e6):06d}")
+        group.FrameContentSequence = item_of(FrameReferenceDateTime=f"202601051015{t * step_s:09.6f}")
         groups.append(group)
     ds.PerFrameFunctionalGroupsSequence = groups
     change(ds, changes)

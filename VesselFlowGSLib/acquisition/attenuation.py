@@ -25,6 +25,9 @@ Floats = NDArray[np.float32]
 TRIMMED_SHARE = 0.8
 TRIMMED_SECOND_MOMENT = 0.43770
 
+# the noise is followed this far (in log intensity) below the darkest level that it was seen at
+EXTRAPOLATED = 2.0
+
 
 @dataclass(frozen=True)
 class LogFrames:
@@ -67,7 +70,8 @@ class NoiseLevel:
         """Variance of one frame's log intensity at these levels."""
         if self.coefficients is None:
             return np.asarray(np.interp(log_intensity, self.levels, self.variances))
-        x = np.asarray(log_intensity, float) - self.levels.mean()
+        darkest = self.levels.min() - EXTRAPOLATED
+        x = np.maximum(np.asarray(log_intensity, float), darkest) - self.levels.mean()
         photon, readout, relative = self.coefficients
         return np.asarray(photon * np.exp(-x) + readout * np.exp(-2 * x) + relative)
 
@@ -206,7 +210,9 @@ def subtract(logs: LogFrames, header: XAHeader, settings: AcquisitionSettings) -
     notes = list(logs.notes)
     if not arrives:
         notes.append(f"{header.name}: no contrast is seen to arrive.")
-    plan, source = _mask_plan(header, leading, notes)
+    # in subtracted frames without an arrival the leading ones may be filled
+    known = leading if arrives or not header.subtracted else ()
+    plan, source = _mask_plan(header, known, notes)
     if header.subtracted and not plan:
         notes.append(f"{header.name}: taken as already subtracted ({header.subtracted}).")
         background = np.float32(np.median(logs.values[:, logs.measured]))

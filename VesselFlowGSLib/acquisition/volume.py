@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import math
+import struct
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +165,7 @@ def _unplaced(reader: Any, name: str) -> tuple[str, ...]:
 
 def _image_values(source: VolumeSource) -> NDArray[np.float32]:
     reader = _image_reader(source)
+    _refuse_truncated_nifti(source)
     reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
         values = sitk.GetArrayFromImage(reader.Execute())
@@ -184,6 +189,29 @@ def _refuse_detached_data(path: Path, name: str) -> None:
             raise InputError(f"{name}: the header points to data in another file. Save header and data in one file.")
         if local:
             return
+
+
+def _refuse_truncated_nifti(source: VolumeSource) -> None:
+    """The library fills what is missing at the end of a NIfTI file with anything, so its length is checked first."""
+    path = source.paths[0]
+    if not source.name.lower().endswith((".nii", ".nii.gz")):
+        return
+    opened: Any = gzip.open if source.name.lower().endswith(".gz") else open
+    try:
+        with opened(path, "rb") as file:
+            head = file.read(348)
+            order = "<" if 1 <= struct.unpack_from("<h", head, 40)[0] <= 7 else ">"
+            dimensions = struct.unpack_from(order + "8h", head, 40)
+            bits = struct.unpack_from(order + "h", head, 72)[0]
+            offset = struct.unpack_from(order + "f", head, 108)[0]
+            needed = int(max(offset, 348)) + math.prod(dimensions[1 : 1 + dimensions[0]]) * bits // 8
+            held = len(head)
+            while chunk := file.read(1 << 22):
+                held += len(chunk)
+    except (EOFError, zlib.error, gzip.BadGzipFile, struct.error, ValueError, OverflowError):
+        raise _unreadable(source.name) from None
+    if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c") and held < needed:
+        raise _unreadable(source.name)
 
 
 def _unreadable(name: str) -> InputError:
