@@ -24,6 +24,7 @@ def colour_table(name: str) -> Array:
 def colours(name: str, values: NDArray[Any], low: float, high: float) -> Array:
     """(n,) values to (n, 3) sRGB 0..1; what is outside low..high takes the end's colour."""
     table = colour_table(name)
-    at = (np.asarray(values, float) - low) / max(high - low, 1e-30) * (len(table) - 1)
+    held = np.clip(np.asarray(values, float), low, high)
+    at = (held - low) / max(high - low, 1e-30) * (len(table) - 1)
     at = np.nan_to_num(at).clip(0, len(table) - 1)
     return np.stack([np.interp(at, np.arange(len(table)), table[:, k]) for k in range(3)], -1)

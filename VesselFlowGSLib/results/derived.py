@@ -60,6 +60,8 @@ def lumen_surface(
 ) -> Surface:
     """The wall between the openings as triangles, LPS mm: flat and open at the openings, normals outwards.
 
+    Array "confidence" (n,): how sure the wall is there, 0..1.
+
     spacing_mm  edge of the cells that it is drawn from; by default the local radius / settings.wall.per_radius
     Raises ResourceError where the lumen is too narrow to be drawn.
     """
@@ -81,7 +83,7 @@ def lumen_surface(
     facing = np.einsum("ij,ij->i", np.cross(sides[:, 1] - sides[:, 0], sides[:, 2] - sides[:, 0]), outward)
     if facing.sum() < 0:
         triangles = triangles[:, ::-1]
-    return Surface(points, np.ascontiguousarray(triangles))
+    return Surface(points, np.ascontiguousarray(triangles), {"confidence": lumen.confidence(points).astype(np.float32)})
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def wall_arrays(
     arrays = {
         "pressure": flow.pressure(near).astype(np.float32),
         "wss": np.linalg.norm(traction, axis=1).astype(np.float32),
-        "confidence": np.ones(len(surface.points), np.float32),
+        "confidence": lumen.confidence(points).astype(np.float32),
     }
     return Surface(surface.points, surface.triangles, {**surface.arrays, **arrays})
 
