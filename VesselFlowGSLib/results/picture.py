@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from VesselFlowGSLib.errors import InputError, InstallationError
 from VesselFlowGSLib.results.colours import colour_table, colours
-from VesselFlowGSLib.results.rendering import Body, Colour, DrawingSettings, View, draw, tubes, view_of
+from VesselFlowGSLib.results.rendering import Body, Colour, DrawingSettings, View, draw, fitted, tubes, view_of
 from VesselFlowGSLib.results.snapshot import CloudArrays, Figure, Polylines, Snapshot, Surface
 
 Array = NDArray[np.float64]
@@ -110,23 +110,23 @@ def report_picture(snapshot: Snapshot, path: str | os.PathLike[str], settings: P
         # The far wall carries the colour, behind the streamlines; the near one only a rim, so that they stay readable.
         glass = [dataclasses.replace(wall[0], glass=g, side=side) for g, side in ((0.62, "far"), (0.03, "near"))]
         lines, speed = _streamline_bodies(snapshot, "speed", settings, with_wall=False, most=settings.report_lines)
-        _show(figure, main, [*glass, *lines], settings)
+        view = _show(figure, main, [*glass, *lines], settings)
         _caption(figure, main, "Pressure on the wall, speed along the streamlines")
         _scale_bar(figure, (0.07, 0.405, 0.21, 0.012), _known(pressure), settings)
         _scale_bar(figure, (0.36, 0.405, 0.21, 0.012), _known(speed), settings)
         bodies, stress = _bodies(snapshot, "surface", "wss", settings)
-        _show(figure, side, bodies, settings)
+        _show(figure, side, bodies, settings, like=view)
         _caption(figure, side, "Wall shear stress")
         _scale_bar(figure, (0.705, 0.405, 0.21, 0.012), _known(stress), settings)
     else:
         bodies, radius = _bodies(snapshot, "surface", None, settings)
-        _show(figure, main, bodies, settings)
+        view = _show(figure, main, bodies, settings)
         _caption(figure, main, "Lumen")
         if radius is not None:
             _scale_bar(figure, (0.215, 0.405, 0.21, 0.012), radius, settings)
         if snapshot.cloud is not None and len(snapshot.cloud.mean):
             bodies, _ = _bodies(snapshot, "gaussians", None, settings)
-            _show(figure, side, bodies, settings)
+            _show(figure, side, bodies, settings, like=view)
             _caption(figure, side, "X-ray Gaussians")
     _rule(figure, 0.345)
     if snapshot.centreline is not None:
@@ -326,13 +326,23 @@ def _figure(settings: PictureSettings) -> Any:
     return figure
 
 
-def _show(figure: Any, area: tuple[float, float, float, float], bodies: list[Body], settings: PictureSettings) -> None:
-    """Draw the bodies into the area (left, bottom, width, height; parts of the figure), with a ruler and the axes."""
+def _show(
+    figure: Any,
+    area: tuple[float, float, float, float],
+    bodies: list[Body],
+    settings: PictureSettings,
+    like: View | None = None,
+) -> View:
+    """Draw the bodies into the area (left, bottom, width, height; parts of the figure), with a ruler and the axes.
+
+    like: another view, whose directions this one takes.
+    """
     width, height = round(area[2] * settings.width), round(area[3] * settings.height)
     points = np.concatenate([np.asarray(b.surface.points, float) for b in bodies])
     # The ruler and the axes stand below the vessel.
     foot = round(0.11 * height)
-    view = view_of(points, width / (height - foot))
+    aspect, margin = width / (height - foot), settings.drawing.margin
+    view = fitted(points, like.right, like.up, aspect, margin) if like else view_of(points, aspect, margin)
     pixels = draw(bodies, view, width, height - foot, settings.ground, settings.drawing)
     axes = figure.add_axes(area)
     axes.set_axis_off()
@@ -342,6 +352,7 @@ def _show(figure: Any, area: tuple[float, float, float, float], bodies: list[Bod
     ink = "#e8edf2" if settings.dark else INK
     _ruler(axes, view, height - foot, ink)
     _triad(axes, view, width, ink)
+    return view
 
 
 def _ruler(axes: Any, view: View, height: int, ink: str) -> None:

@@ -91,18 +91,18 @@ def view_of(points: NDArray[Any], aspect: float, margin: float = DrawingSettings
     forward = forward * (np.sign(forward[main]) * (1.0 if main == 1 else -1.0))
     first, second = axes[0], np.cross(forward, axes[0])
     head = np.array([0.0, 0.0, 1.0])
-    best: tuple[float, View] | None = None
-    for angle in np.radians(np.arange(0, 360, 5)):
-        right = np.cos(angle) * first + np.sin(angle) * second
-        up = np.cross(right, forward)
-        u, v = x @ right, x @ up
-        height = max(np.ptp(v), np.ptp(u) / aspect) * (1 + 2 * margin)
-        centre = (u.max() + u.min()) / 2 * right + (v.max() + v.min()) / 2 * up + (middle @ forward) * forward
-        cost = height * (1.0 - 0.08 * float(up @ head))
-        if best is None or cost < best[0]:
-            best = cost, View(right, up, centre, float(height))
-    assert best is not None
-    return best[1]
+    rights = [np.cos(a) * first + np.sin(a) * second for a in np.radians(np.arange(0, 360, 5))]
+    views = [fitted(x, right, np.cross(right, forward), aspect, margin) for right in rights]
+    return min(views, key=lambda view: view.height_mm * (1.0 - 0.08 * float(view.up @ head)))
+
+
+def fitted(points: NDArray[Any], right: Array, up: Array, aspect: float, margin: float) -> View:
+    """The view of given directions that just holds the points in a picture of width / height = aspect."""
+    x = np.asarray(points, float)
+    u, v, depth = x @ right, x @ up, x @ np.cross(up, right)
+    height = float(max(np.ptp(v), np.ptp(u) / aspect)) * (1 + 2 * margin)
+    middles = [(float(w.max()) + float(w.min())) / 2 for w in (u, v, depth)]
+    return View(right, up, np.asarray(np.array(middles) @ np.array([right, up, np.cross(up, right)])), height)
 
 
 def draw(bodies: list[Body], view: View, width: int, height: int, ground: Colour, settings: DrawingSettings) -> Pixels:
