@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.interpolate import interp1d
+from scipy.optimize import minimize
 from scipy.signal import savgol_filter
 from scipy.spatial import cKDTree
 from skimage.graph import MCP_Geometric
@@ -25,7 +26,7 @@ from vtkmodules.vtkFiltersCore import vtkWindowedSincPolyDataFilter
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.lumen.centreline import Branch, CentrelineTree, Opening, rerooted
-from VesselFlowGSLib.lumen.segment import Occupancy, axis_value, wall_value
+from VesselFlowGSLib.lumen.segment import Occupancy, axis_value, blurred_disc, radius_from_contour, wall_value
 from VesselFlowGSLib.lumen.wall import Lumen, WallDistance
 
 Array = NDArray[np.float64]
@@ -43,6 +44,7 @@ class ExtractionSettings:
     smoothing_radii      window over which a centreline point is fitted by a parabola
     rays                 cast in each cross-section
     passes               of re-centring and threshold; damping of the threshold's step
+    calibrations         of the edge's blur and the plateau on the cross-sections found
     spur_radii           a shorter side branch, from its parent's wall on, is none
     bulge_radii          a shorter blind side branch is a bulge of the wall (an aneurysm), not a vessel
     most_branches        traced at most
@@ -61,6 +63,7 @@ class ExtractionSettings:
     rays: int = 32
     passes: int = 6
     damping: float = 0.6
+    calibrations: int = 2
     spur_radii: float = 1.3
     bulge_radii: float = 3.0
     most_branches: int = 200
@@ -89,7 +92,11 @@ def lumen_from_occupancy(
     settings = settings or ExtractionSettings()
     image = _Image.of(occupancy, settings)
     clicks = ([] if inlet is None else [np.asarray(inlet, float)]) + [np.asarray(p, float) for p in outlets]
-    graph = _refined(_trace(image, clicks[0] if clicks else None, settings), image, settings)
+    traced = _trace(image, clicks[0] if clicks else None, settings)
+    graph = _refined(traced, image, settings)
+    for _ in range(settings.calibrations):
+        image = _calibrated(image, graph, settings)
+        graph = _refined(traced, image, settings)
     kept = _kept_part(graph, image, inlet, outlets, settings)
     return _lumen(kept, image, settings)
 
@@ -360,11 +367,16 @@ def _frames(tangent: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class _Sections:
-    """Cross-sections: centroid (n, 3), equal-area radius (n,), share of rays that met the wall (n,)."""
+    """Cross-sections: centroid (n, 3), equal-area radius (n,), share of rays that met the wall (n,).
+
+    direction (n, rays, 3) and reach (n, rays) mm of each ray from its point to the wall, NaN where it met none
+    """
 
     centroid: Array
     radius: Array
     met: Array
+    direction: Array
+    reach: Array
 
 
 def _sections(field: object, points: Array, tangent: Array, guess: Array, level: Array, rays: int) -> _Sections:
@@ -398,7 +410,7 @@ def _sections(field: object, points: Array, tangent: Array, guess: Array, level:
         radius[i] = np.sqrt(np.mean(r**2))
         shift = (r[:, None] ** 3 * direction[i]).sum(0) * (2 / (3 * rays)) / radius[i] ** 2
         centroid[i] = points[i] + shift
-    return _Sections(centroid, radius, met)
+    return _Sections(centroid, radius, met, direction, reach)
 
 
 def _refined(graph: Graph, image: _Image, settings: ExtractionSettings) -> Graph:
@@ -436,7 +448,7 @@ def _refined_curve(
     points, radius = _without_swerves(curve, free)
     points, radius = _resampled(points, radius, step)
     points = _smoothed(points, window)
-    points, radius = _prolonged(points, radius, free, step, usual)
+    points, radius = _prolonged(points, radius, free, step, usual, image)
     level = image.level(radius)
     for _ in range(settings.passes):
         tangent = _tangents(_smoothed(points, window))
@@ -475,22 +487,93 @@ def _without_swerves(curve: _Curve, free: tuple[bool, bool]) -> tuple[Array, Arr
 
 
 def _prolonged(
-    points: Array, radius: Array, free: tuple[bool, bool], step: float, length: float
+    points: Array, radius: Array, free: tuple[bool, bool], step: float, length: float, image: _Image
 ) -> tuple[Array, Array]:
-    """Straight on at free ends."""
+    """Straight on at free ends, as far as there are data."""
     n = int(np.ceil(1.2 * length / step))
     back = min(len(points) - 1, max(3, n))
     if free[0]:
         d = points[0] - points[back]
         d /= max(float(np.linalg.norm(d)), 1e-9)
-        points = np.concatenate([points[0] + step * np.arange(n, 0, -1)[:, None] * d, points])
-        radius = np.concatenate([np.full(n, radius[: back + 1].mean()), radius])
+        more = points[0] + step * np.arange(n, 0, -1)[:, None] * d
+        more = more[image.covered(more)]
+        points = np.concatenate([more, points])
+        radius = np.concatenate([np.full(len(more), radius[: back + 1].mean()), radius])
     if free[1]:
         d = points[-1] - points[-1 - back]
         d /= max(float(np.linalg.norm(d)), 1e-9)
-        points = np.concatenate([points, points[-1] + step * np.arange(1, n + 1)[:, None] * d])
-        radius = np.concatenate([radius, np.full(n, radius[-1 - back :].mean())])
+        more = points[-1] + step * np.arange(1, n + 1)[:, None] * d
+        more = more[image.covered(more)]
+        points = np.concatenate([points, more])
+        radius = np.concatenate([radius, np.full(len(more), radius[-1 - back :].mean())])
     return points, radius
+
+
+def _calibrated(image: _Image, graph: Graph, settings: ExtractionSettings) -> _Image:
+    """Blur and plateau by least squares: the Gaussian that turns round tubes into the profiles seen across the wall.
+
+    Profiles are read along rays and lined up at the wall, so that a cross-section need not be round. Where the contour
+    lies at a known level, blur and plateau say which true radius that means.
+    """
+    degree = _degrees(graph)
+    offsets = np.linspace(-2.5, 1.25, 31) * image.sigma
+    profiles, contours, levels = [], [], []
+    for c in graph:
+        tangent = _tangents(c.points)
+        level = image.level(c.radius)
+        cut = _sections(image, c.points, tangent, np.maximum(c.radius, 0.5 * image.sigma), level, settings.rays)
+        outer = np.nan_to_num(cut.reach)[..., None] + 2 * image.sigma
+        rim = c.points[:, None] + outer * cut.direction
+        whole = (cut.met > 0.95) & image.covered(rim).all(1)
+        for node, end in ((c.start, c.points[0]), (c.end, c.points[-1])):
+            if degree[node] != 2:
+                whole &= np.linalg.norm(c.points - end, axis=1) > 2 * c.radius
+        for i in np.flatnonzero(whole):
+            reach = np.nan_to_num(cut.reach[i], nan=float(np.nanmean(cut.reach[i])))
+            at = np.maximum(reach[:, None] + offsets, 0)
+            seen = image(c.points[i] + at[..., None] * cut.direction[i][:, None])
+            profiles.append(np.median(seen, axis=0))
+            contours.append(float(np.sqrt(np.mean(reach**2))))
+            levels.append(float(level[i]))
+    if len(profiles) < 8:
+        return image
+    seen, contour, level = np.array(profiles), np.array(contours), np.array(levels)
+    distance = np.maximum(contour[:, None] + offsets, 0)
+    # A faint tail may have been cut off at a constant (bone removed), or be another vessel's: the upper edge decides.
+    use = (seen > 0.15) & (contour[:, None] + offsets >= 0)
+    smoothing = settings.smoothing_voxels * image.occupancy.spacing_mm
+
+    def misfit(x: Array) -> float:
+        sigma, plateau = float(x[0]), float(x[1])
+        if not (1.05 * smoothing < sigma < 5 * image.occupancy.spacing_mm and 0.75 < plateau < 1.33):
+            return 1.0
+        radius = _radius_at_level(contour, level / plateau, sigma)
+        error = np.abs(seen - plateau * blurred_disc(distance, radius[:, None], sigma))[use]
+        return float(np.mean(np.minimum(error, 0.2) ** 2))
+
+    simplex = [[image.sigma, 1.0], [1.15 * image.sigma, 1.0], [image.sigma, 1.06]]
+    found = minimize(misfit, simplex[0], method="Nelder-Mead", options={"initial_simplex": simplex, "xatol": 1e-3})
+    sigma, plateau = float(found.x[0]), float(found.x[1])
+    return replace(
+        image,
+        sigma=sigma,
+        smooth=np.asarray(image.smooth / np.float32(plateau)),
+        coefficients=np.asarray(image.coefficients / np.float32(plateau)),
+        noise=image.noise / plateau,
+    )
+
+
+def _radius_at_level(contour: Array, level: Array, sigma: float) -> Array:
+    """True radii of tubes whose contours at their own levels are known."""
+    steps = np.linspace(level.min(), level.max(), 6) if np.ptp(level) > 1e-3 else np.array([level.mean()])
+    table = np.stack([radius_from_contour(contour, sigma, round(float(v), 4)) for v in steps])
+    if len(steps) == 1:
+        return np.asarray(table[0])
+    place = (level - steps[0]) / (steps[1] - steps[0])
+    low = np.clip(place.astype(int), 0, len(steps) - 2)
+    share = place - low
+    at = np.arange(len(contour))
+    return np.asarray((1 - share) * table[low, at] + share * table[low + 1, at])
 
 
 # ---- what is kept

@@ -23,6 +23,7 @@ Mask = NDArray[np.bool_]
 Point = Sequence[float]
 
 _SD_PER_MAD = 1.4826
+_LIGHT = 0.5  # blur in voxels, against noise, of the image in which the half-level surface is read
 _EVERY_NEIGHBOUR = np.ones((3, 3, 3), bool)
 
 
@@ -35,6 +36,7 @@ class SegmentSettings:
     contrast_to_noise    and by this many of a single voxel's noise
     largest_radius_mm    wider bright things are background
     levels               fractions of the contrast at which the vessel is sought, tried until it connects all seeds
+    bridge_level         fraction of the contrast down to which a vessel goes on without seeds (a narrowing)
     seed_reach_mm        how far from the vessel a click may be
     tube_length_radii    the shortest tube, in units of its radius
     tube_fill            largest ratio of a tube's volume to that of the discs along its medial line
@@ -50,6 +52,7 @@ class SegmentSettings:
     contrast_to_noise: float = 4.0
     largest_radius_mm: float = 8.0
     levels: tuple[float, ...] = (0.5, 0.4, 0.3, 0.2)
+    bridge_level: float = 0.35
     seed_reach_mm: float = 3.0
     tube_length_radii: float = 4.0
     tube_fill: float = 4.0
@@ -114,23 +117,24 @@ def axis_value(radius_over_sigma: ArrayLike) -> Array:
     return np.asarray(-np.expm1(-(np.asarray(radius_over_sigma, float) ** 2) / 2))
 
 
-@lru_cache(maxsize=1)
-def _half_level_table() -> tuple[Array, Array]:
-    """Where a blurred disc passes 1/2: (r/sigma, R/sigma), both increasing."""
-    true = np.concatenate([np.linspace(1.18, 4, 120), np.linspace(4.1, 30, 120)])
-    low, high = np.zeros(len(true)), true.copy()
-    for _ in range(50):
+@lru_cache(maxsize=8)
+def _level_table(level: float) -> tuple[Array, Array]:
+    """Where a blurred disc passes a level: (r/sigma, R/sigma), both increasing."""
+    least = float(np.sqrt(-2 * np.log1p(-level))) + 1e-3
+    true = least + np.concatenate([np.linspace(0, 3, 60) ** 2 / 3, np.linspace(3.2, 30, 40)])
+    low, high = np.zeros(len(true)), true + 3
+    for _ in range(30):
         middle = (low + high) / 2
-        above = blurred_disc(middle, true, 1.0) > 0.5
+        above = blurred_disc(middle, true, 1.0) > level
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     return low, true
 
 
-def radius_from_half_level(half_radius: ArrayLike, sigma: float) -> Array:
-    """True radius of a tube whose contour at half of the true contrast has half_radius."""
-    half, true = _half_level_table()
-    q = np.asarray(half_radius, float) / sigma
-    return np.asarray(sigma * np.where(q > half[-1], q + (true[-1] - half[-1]), np.interp(q, half, true)))
+def radius_from_contour(level_radius: ArrayLike, sigma: float, level: float = 0.5) -> Array:
+    """True radius of a blurred tube whose contour at half (or another level) of its contrast has level_radius."""
+    contour, true = _level_table(level)
+    q = np.asarray(level_radius, float) / sigma
+    return np.asarray(sigma * np.where(q > contour[-1], q + (true[-1] - contour[-1]), np.interp(q, contour, true)))
 
 
 def vessel_occupancy(
@@ -279,8 +283,11 @@ def _vessel(
             raise _no_vessel(volume, settings)
         piece = found
         contrast = _ridge_level(bright.above, piece, volume.spacing_mm)
-    level = max(settings.levels[0] * contrast, settings.detection_sd * bright.sd)
-    return piece, (bright.above > level) & ~piece, contrast
+    level = max(settings.bridge_level * contrast, settings.detection_sd * bright.sd)
+    mask = bright.above > level
+    labels, _ = ndimage.label(mask, _EVERY_NEIGHBOUR)
+    piece = labels == labels[piece].max()
+    return piece, mask & ~piece, contrast
 
 
 def _no_vessel(volume: Volume, settings: SegmentSettings) -> InputError:
@@ -569,7 +576,7 @@ class _Edge:
 
     @staticmethod
     def find(occupancy: Grid, vessel: Mask, h: float, settings: SegmentSettings) -> _Edge | None:
-        slight = ndimage.gaussian_filter(np.where(ndimage.binary_dilation(vessel, iterations=3), occupancy, 0), 0.5)
+        slight = ndimage.gaussian_filter(np.where(ndimage.binary_dilation(vessel, iterations=3), occupancy, 0), _LIGHT)
         if slight.max() < 0.6:
             return None
         corner, faces, _, _ = marching_cubes(slight, 0.5)
@@ -626,11 +633,10 @@ def _deepest(points: Array, surface: cKDTree, h: float) -> tuple[Array, Array]:
 def _plateau_map(above: Grid, edge: _Edge, sigma: float, usual: float, settings: SegmentSettings) -> Grid:
     """Contrast of an unblurred vessel: what is read on the axis, divided by what blur leaves of it there."""
     h = edge.spacing_mm
-    light = 0.7
-    total = float(np.hypot(sigma, light * h))
-    smooth = ndimage.gaussian_filter(above, light)
-    read = ndimage.map_coordinates(smooth, (edge.medial / h).T, order=1, mode="nearest")
-    ratio = radius_from_half_level(edge.depth, total) / total
+    total = float(np.hypot(sigma, _LIGHT * h))
+    smooth = ndimage.gaussian_filter(above, _LIGHT)
+    read = ndimage.map_coordinates(smooth, (edge.medial / h).T, order=3, mode="nearest")
+    ratio = radius_from_contour(edge.depth, total) / total
     left = axis_value(ratio)
     # A thin vessel's own plateau is uncertain: its wider neighbours count for more.
     weight = np.clip(ratio - 1.2, 0.01, 2.5) ** 3
@@ -653,7 +659,7 @@ def _edge_blur(occupancy: Grid, edge: _Edge, start: float) -> float:
         return start
 
     def misfit(sigma: float) -> float:
-        model = blurred_disc(r, radius_from_half_level(half, sigma), sigma)
+        model = blurred_disc(r, radius_from_contour(half, float(np.hypot(sigma, _LIGHT * edge.spacing_mm))), sigma)
         return float(np.mean(np.minimum(np.abs(seen - model), 0.3) ** 2))
 
     low, high = 0.25 * edge.spacing_mm, 2.5 * edge.spacing_mm
