@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import map_coordinates, maximum_filter
 
 from VesselFlowGSLib.simulation.fields import Flow, half_disk
 from VesselFlowGSLib.simulation.settings import BolusSpec, SamplingSpec
@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 _OUTERMOST = 0.985
 _DETOURS = 3.0
 _CLOCK_STEP_S = 1e-3
+_NEVER = 0.5
 
 
 def entering(spec: BolusSpec, times_s: ArrayLike) -> Array:
@@ -53,9 +54,26 @@ class Transit:
                 np.hypot(a, b)[use] / _OUTERMOST * (table.shape[1] - 1),
                 np.arctan2(np.abs(b), a)[use] / np.pi * (table.shape[2] - 1),
             ]
-            out[use] = map_coordinates(table, where, order=1, mode="nearest") / rise[use]
+            found = _interpolated(table, where, self.sampling)
+            out[use] = np.maximum(found, 0) / rise[use]
             best[use] = rise[use]
         return out
+
+
+def _interpolated(table: Array, where: list[Array], sampling: SamplingSpec) -> Array:
+    """Cubic, but linear near nodes that no dye reaches, where the table has a jump."""
+
+    def padded(values: Array) -> Array:  # the field is symmetric about the vessel's plane
+        return np.concatenate([values[:, :, 2:0:-1], values, values[:, :, -2:-4:-1]], 2)
+
+    at = [where[0], where[1], where[2] + 2]
+    found = map_coordinates(padded(table), at, order=3, mode="nearest")
+    reach = np.linspace(0, _OUTERMOST, table.shape[1])
+    unreached = table / (1 - reach**2)[:, None] > _NEVER * sampling.longest_transit_s
+    if not unreached.any():
+        return np.asarray(found)
+    near_jump = map_coordinates(padded(maximum_filter(unreached, 5).astype(float)), at, order=1, mode="nearest") > 0
+    return np.where(near_jump, map_coordinates(padded(table), at, order=1, mode="nearest"), found)
 
 
 def find_transit(flow: Flow, sampling: SamplingSpec) -> Transit:
@@ -67,7 +85,7 @@ def find_transit(flow: Flow, sampling: SamplingSpec) -> Transit:
             tube.start_mm, tube.end_mm, int(np.ceil((tube.end_mm - tube.start_mm) / sampling.transit_step_mm)) + 1
         )
         reach = np.linspace(0, _OUTERMOST, sampling.transit_radial)
-        angle = np.linspace(0, np.pi, sampling.transit_angular if tube_flow.harmonics else 2)
+        angle = np.linspace(0, np.pi, sampling.transit_angular if tube_flow.harmonics else 3)
         s, eta, a = (g.ravel() for g in np.meshgrid(stations, reach, angle, indexing="ij"))
         r = tube.radius(s)
         nodes = tube.point(s, r * eta * np.cos(a), r * eta * np.sin(a))
@@ -102,14 +120,14 @@ def _trace(flow: Flow, nodes: Array, sampling: SamplingSpec) -> Array:
         height = (p - start) @ along
         # The last step ends on the entry plane, upstream of which nothing is known.
         last = np.minimum(1.0, height / np.maximum(-step * (d3 @ along), 1e-9))
-        last = np.where((last > 0) & (np.linalg.norm(p - start, axis=1) < 4 * tube.radius(at)[0]), last, 1.0)
+        last = np.where(last > 0, last, 1.0)
         d4, w4 = upstream(p + (step * last)[:, None] * d3)
         partial = last < 1
         move = np.where(partial[:, None], (d1 + d4) / 2, (d1 + 2 * d2 + 2 * d3 + d4) / 6)
         wait = np.where(partial, (w1 + w4) / 2, (w1 + 2 * w2 + 2 * w3 + w4) / 6)
         x[live] = p + (step * last)[:, None] * move
         elapsed[live] += step * last * wait
-        arrived = ((x[live] - start) @ along < 1e-4) & partial
+        arrived = (x[live] - start) @ along < 1e-4
         out[live[arrived]] = elapsed[live[arrived]]
         live = live[~arrived & (elapsed[live] < sampling.longest_transit_s)]
     return np.minimum(out, sampling.longest_transit_s)
@@ -141,7 +159,7 @@ class Bolus:
 
     def over_section(self, tube: int, s: float, times_s: Array) -> Array:
         """(T,) mean over a plane section, weighted by the flow through it: what a cup would collect there."""
-        x, y, w = half_disk(20, 8)
+        x, y, w = half_disk(24, 24)
         flow = self.transit.flow
         t = flow.tubes[tube].tube
         at = np.full(len(x), s)
@@ -159,7 +177,7 @@ class Bolus:
 
 def lumen_quadrature(flow: Flow, step_mm: float) -> tuple[Array, Array]:
     """Local points and volumes (mm³) over the lumen; where tubes overlap, each carries its part."""
-    x, y, w = half_disk(24, 12)
+    x, y, w = half_disk(24, 24)
     points, volumes = [], []
     for tube_flow in flow.tubes:
         tube = tube_flow.tube

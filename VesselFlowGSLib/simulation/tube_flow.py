@@ -30,6 +30,7 @@ _DEGREE = 3
 _LOCAL = _DEGREE + 1
 _GAUSS = 3
 _CHUNK = 20000
+_CONTINUED_MM = 2.0
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,11 @@ class TubeFlow:
         return self.metric(s, x, y).gradient(flux, along, across)
 
     def unit(self, points: Array) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-        """Local points as (s, x, y) on the unit disk and whether they lie in the tube."""
+        """Local points as (s, x, y) on the unit disk and whether they lie in the tube, continued a little past its ends."""
         s, across, binormal, beyond = self.tube.coordinates(points)
         r = self.tube.radius(s)
         x, y = across / r, binormal / r
-        return s, x, y, (x**2 + y**2 < 1) & (np.abs(beyond) < 1e-6)
+        return s, x, y, (x**2 + y**2 < 1) & (np.abs(beyond) < _CONTINUED_MM)
 
     def axes(self, s: Array) -> Array:
         """(n, 3, 3) columns tangent, normal, binormal in local coordinates."""

@@ -58,7 +58,7 @@ class Tube:
         """
         at, tree = self._samples
         s = at[tree.query(points[:, :2])[1]]
-        for _ in range(4):
+        for _ in range(2):  # from a sample 0.05 mm away two steps leave less than a nanometre
             tangent, normal = self.frame(s)
             away = points[:, :2] - self.centre(s)
             along = np.sum(away * tangent[:, :2], 1)
