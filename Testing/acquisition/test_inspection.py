@@ -6,6 +6,7 @@ import SimpleITK
 from written_xa import average_mask, bolus, intensities, stored, write, xa
 
 from VesselFlowGSLib.acquisition.inspection import describe, inspect_study
+from VesselFlowGSLib.acquisition.settings import AcquisitionSettings
 from VesselFlowGSLib.errors import InputError
 
 PIXELS = stored(intensities(bolus()))
@@ -80,3 +81,9 @@ def test_no_frame_is_decoded(tmp_path, monkeypatch):
     run(tmp_path, "a.dcm")
     monkeypatch.setattr("VesselFlowGSLib.acquisition.xa.read_frames", lambda header: pytest.fail("decoded"))
     inspect_study(tmp_path)
+
+
+def test_a_run_too_large_for_the_memory_is_told(tmp_path):
+    run(tmp_path, "a.dcm")
+    found = inspect_study(tmp_path, settings=AcquisitionSettings(memory_limit_bytes=1000))
+    assert any("GiB" in p for p in found.problems)

@@ -224,3 +224,15 @@ def test_moments_are_read_with_fractions_and_zones():
 def test_r_waves_and_heart_rate_are_kept(tmp_path):
     h = reads(tmp_path, RWavePointer=[1, 5, 99], HeartRate=72)
     assert h.r_wave_frames == (0, 4) and h.heart_rate_bpm == 72.0
+
+
+def test_a_damaged_header_does_not_show_the_patient(tmp_path):
+    """A length that swallows the attributes after it must not carry the patient's name into a message."""
+    path = write(xa(PIXELS), tmp_path / "run.dcm")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x08\x00\x60\x00CS") + 6
+    data[at : at + 2] = (80).to_bytes(2, "little")
+    path.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        header_of(path)
+    assert "SECRET" not in str(caught.value).upper()

@@ -33,9 +33,7 @@ class Cameras:
     def __getitem__(self, index: int | slice | NDArray[np.int_]) -> Cameras:
         """The chosen views, as Cameras again (an integer gives one view)."""
         i = slice(index, index + 1 or None) if isinstance(index, int) else index
-        return Cameras(
-            self.source[i], self.origin[i], self.column_step[i], self.row_step[i], self.rows, self.columns
-        )
+        return Cameras(self.source[i], self.origin[i], self.column_step[i], self.row_step[i], self.rows, self.columns)
 
     @property
     def normal(self) -> Array:
@@ -65,9 +63,7 @@ class Cameras:
         r = np.arange(self.rows)[None, :, None, None]
         c = np.arange(self.columns)[None, None, :, None]
         return np.asarray(
-            self.origin[:, None, None]
-            + r * self.row_step[:, None, None]
-            + c * self.column_step[:, None, None]
+            self.origin[:, None, None] + r * self.row_step[:, None, None] + c * self.column_step[:, None, None]
         )
 
     def moved(self, rotation: ArrayLike, translation_mm: ArrayLike, about: ArrayLike = (0.0, 0.0, 0.0)) -> Cameras:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +13,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, MediaStorageDirectoryStorage
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from VesselFlowGSLib.acquisition import attenuation, volume, xa
 from VesselFlowGSLib.acquisition.attenuation import LineIntegrals, LogFrames
@@ -22,7 +22,7 @@ from VesselFlowGSLib.acquisition.settings import AcquisitionSettings
 from VesselFlowGSLib.acquisition.study import CArm, Run, RunRole, Study
 from VesselFlowGSLib.acquisition.volume import VolumeSource
 from VesselFlowGSLib.acquisition.xa import IntensityRelationship, XAHeader
-from VesselFlowGSLib.errors import InputError
+from VesselFlowGSLib.errors import InputError, VesselFlowError
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 
@@ -43,7 +43,7 @@ class Findings:
     volumes: tuple[VolumeSource, ...]
     ignored: tuple[str, ...]
     notes: tuple[str, ...]
-    problems: tuple[InputError, ...]
+    problems: tuple[VesselFlowError, ...]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def find(folder: Path, settings: AcquisitionSettings) -> Findings:
     folder = folder.resolve()
     description = read_description(folder)
     notes: list[str] = []
-    problems: list[InputError] = []
+    problems: list[VesselFlowError] = []
     headers: list[XAHeader] = []
     volumes: list[VolumeSource] = []
     slices: dict[str, list[tuple[str, Path]]] = {}
@@ -120,8 +120,8 @@ def find(folder: Path, settings: AcquisitionSettings) -> Findings:
             elif kind in volume.SLICE_CLASSES:
                 _add_slice(ds, name, path, slices, notes)
             elif kind != MediaStorageDirectoryStorage:
-                notes.append(f"{name}: {UID(kind).name or 'DICOM of no known kind'} is not used.")
-        except InputError as problem:
+                notes.append(f"{name}: {xa.uid_name(kind)} is not used.")
+        except VesselFlowError as problem:
             problems.append(problem)
         except OSError as error:
             problems.append(InputError(f"{name}: cannot be read: {error.strerror}. Make it readable or remove it."))
@@ -224,14 +224,13 @@ def _peek(name: str, path: Path) -> Dataset | None:
     claims = preamble[128:] == b"DICM"
     if not claims and not name.lower().endswith(DICOM_ENDINGS) and "." in Path(name).name:
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with xa.quiet_dicom():
         try:
             ds = pydicom.dcmread(path, stop_before_pixels=True, force=not claims)
+            if _class_of(ds):
+                return ds
         except Exception:  # pydicom raises nearly anything on damaged files
-            ds = None
-    if ds is not None and _class_of(ds):
-        return ds
+            pass
     if claims or name.lower().endswith(DICOM_ENDINGS):
         raise InputError(
             f"{name}: the file is not readable as DICOM, truncated or damaged. Export it again, or remove it from "
@@ -243,17 +242,22 @@ def _peek(name: str, path: Path) -> Dataset | None:
 def _class_of(ds: Dataset) -> str:
     for part in (ds, getattr(ds, "file_meta", Dataset())):
         for keyword in ("SOPClassUID", "MediaStorageSOPClassUID"):
-            value = part.get(keyword)
-            if value:
-                return str(value)
+            value = str(part.get(keyword, ""))
+            if re.fullmatch(r"[0-9.]{1,64}", value):
+                return value
     return ""
 
 
 def _add_slice(ds: Dataset, name: str, path: Path, slices: dict[str, list[tuple[str, Path]]], notes: list[str]) -> None:
-    if "LOCALIZER" in [str(word).upper() for word in ds.get("ImageType") or []]:
+    with xa.quiet_dicom():
+        try:
+            kind, series = ds.get("ImageType") or [], str(ds.get("SeriesInstanceUID", ""))
+        except Exception:  # pydicom converts values when they are asked for, and raises nearly anything
+            raise InputError(f"{name}: the header is damaged. Export the series again, or remove the file.") from None
+    if "LOCALIZER" in [str(word).upper() for word in kind]:
         notes.append(f"{name}: a localizer is not used.")
         return
-    slices.setdefault(str(ds.get("SeriesInstanceUID", "")), []).append((name, path))
+    slices.setdefault(series, []).append((name, path))
 
 
 # the clock

@@ -5,9 +5,8 @@ from __future__ import annotations
 import gzip
 import math
 import struct
-import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,8 @@ from pydicom.uid import (
 
 from VesselFlowGSLib.acquisition.settings import AcquisitionSettings
 from VesselFlowGSLib.acquisition.study import Volume
-from VesselFlowGSLib.acquisition.xa import named
-from VesselFlowGSLib.errors import InputError, ResourceError
+from VesselFlowGSLib.acquisition.xa import named, quiet_dicom
+from VesselFlowGSLib.errors import InputError, ResourceError, VesselFlowError
 
 # the library has no types
 sitk: Any = SimpleITK
@@ -82,7 +81,7 @@ def read_volume(source: VolumeSource, settings: AcquisitionSettings) -> tuple[Vo
 
 def volume_header(source: VolumeSource, settings: AcquisitionSettings) -> VolumeHeader:
     """Size and place of a volume; no voxel is read. Raises as read_volume."""
-    header = _dicom_header(source) if source.dicom else _image_header(source)
+    header = _guarded(_dicom_header, source) if source.dicom else _image_header(source)
     if min(header.shape) < 2:
         raise InputError(f"{source.name}: {_size(header.shape)} voxels are no volume. Give a three-dimensional one.")
     if max(header.shape) > settings.largest_volume_side:
@@ -100,6 +99,16 @@ def volume_header(source: VolumeSource, settings: AcquisitionSettings) -> Volume
     if not np.all(np.isfinite(header.affine)) or spacing.min() <= 1e-6 or abs(np.linalg.det(header.affine)) < 1e-12:
         raise InputError(f"{source.name}: the voxel spacing or directions make no sense. Export the volume again.")
     return header
+
+
+def _guarded(read: Callable[[VolumeSource], VolumeHeader], source: VolumeSource) -> VolumeHeader:
+    with quiet_dicom():
+        try:
+            return read(source)
+        except (VesselFlowError, OSError):
+            raise
+        except Exception:  # pydicom converts values when they are asked for, and raises nearly anything
+            raise _unreadable(source.name) from None
 
 
 def _size(shape: Sequence[int]) -> str:
@@ -346,8 +355,7 @@ def _count(ds: Dataset, keyword: str, name: str, default: int | None = None) -> 
 
 
 def _dataset(path: Path, name: str, pixels: bool) -> Dataset:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_dicom():
         try:
             return pydicom.dcmread(path, stop_before_pixels=not pixels)
         except MemoryError:
@@ -357,8 +365,7 @@ def _dataset(path: Path, name: str, pixels: bool) -> Dataset:
 
 
 def _decoded(ds: Dataset, name: str) -> NDArray[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_dicom():
         try:
             return np.asarray(ds.pixel_array)
         except MemoryError:

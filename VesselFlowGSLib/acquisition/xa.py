@@ -6,9 +6,11 @@ masks C.7.6.10, intensities C.8.7.1.1.2 and C.8.19.6.4.
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -24,7 +26,7 @@ from pydicom.uid import UID, EnhancedXAImageStorage, XRayAngiographicImageStorag
 
 from VesselFlowGSLib.acquisition.description import RunSection
 from VesselFlowGSLib.acquisition.settings import AcquisitionSettings
-from VesselFlowGSLib.errors import InputError, ResourceError
+from VesselFlowGSLib.errors import InputError, ResourceError, VesselFlowError
 
 Array = NDArray[np.float64]
 
@@ -134,6 +136,30 @@ def named(keyword: str) -> str:
     return keyword if tag is None else f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
+def coded(text: str) -> str:
+    """A coded value as messages show it; damaged files may hold anything there, the patient's name included."""
+    return text if re.fullmatch(r"[A-Z0-9_ ]{1,16}", text) else "damaged or no coded value"
+
+
+def uid_name(text: str) -> str:
+    """The name of a UID as messages show it."""
+    return UID(text).name if re.fullmatch(r"[0-9.]{1,64}", text) else "damaged"
+
+
+@contextmanager
+def quiet_dicom() -> Iterator[None]:
+    """Within, what pydicom remarks about a file is not printed: it would show paths and values of the header."""
+    logger = logging.getLogger("pydicom")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
 def read_header(path: Path, name: str, settings: AcquisitionSettings) -> XAHeader:
     """The header of an XA file; nothing is decoded.
 
@@ -141,14 +167,19 @@ def read_header(path: Path, name: str, settings: AcquisitionSettings) -> XAHeade
     Missing geometry is no error here: see `missing`.
     """
     ds = _dataset(path, name, pixels=False)
-    return Reading(ds, path, name, settings).header()
+    with quiet_dicom():
+        try:
+            return Reading(ds, path, name, settings).header()
+        except (VesselFlowError, OSError):
+            raise
+        except Exception as error:  # pydicom converts values when they are asked for, and raises nearly anything
+            raise _unreadable(name, error) from None
 
 
 def read_frames(header: XAHeader) -> NDArray[Any]:
     """(T, rows, columns) integers as stored, whatever the compression. InputError where they cannot be decoded."""
     ds = _dataset(header.path, header.name, pixels=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_dicom():
         try:
             frames = np.asarray(ds.pixel_array)
         except MemoryError:
@@ -264,17 +295,20 @@ def _moved_to(angles: Array | None, start: float) -> Array:
 
 
 def _dataset(path: Path, name: str, pixels: bool) -> Dataset:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_dicom():
         try:
             return pydicom.dcmread(path, stop_before_pixels=not pixels)
         except MemoryError:
             raise ResourceError(f"{name}: not enough memory to read the file.") from None
         except Exception as error:  # pydicom raises nearly anything on damaged files
-            raise InputError(
-                f"{name}: the file is not readable as DICOM, truncated or damaged ({type(error).__name__}). "
-                "Export it again, or remove it from the study."
-            ) from None
+            raise _unreadable(name, error) from None
+
+
+def _unreadable(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"{name}: the file is not readable as DICOM, truncated or damaged ({type(error).__name__}). "
+        "Export it again, or remove it from the study."
+    )
 
 
 class Reading:
@@ -336,21 +370,21 @@ class Reading:
         kind = self._text(self.ds, "SOPClassUID") or self._text(self.ds.file_meta, "MediaStorageSOPClassUID")
         if kind not in XA_CLASSES:
             raise InputError(
-                f"{self.name}: {named('SOPClassUID')} is {UID(kind).name or 'absent'}, not an X-ray angiographic "
+                f"{self.name}: {named('SOPClassUID')} is {uid_name(kind)}, not an X-ray angiographic "
                 "image. "
                 "Export the run as XA, or remove the file from the study."
             )
         modality = self._text(self.ds, "Modality")
         if modality not in ("XA", ""):
             raise InputError(
-                f"{self.name}: {named('Modality')} is {modality}, but {named('SOPClassUID')} says X-ray angiography. "
+                f"{self.name}: {named('Modality')} is {coded(modality)}, but {named('SOPClassUID')} says X-ray angiography. "
                 "Export the run again as XA."
             )
         samples = self._integer(self.ds, "SamplesPerPixel") or 1
         colours = self._text(self.ds, "PhotometricInterpretation")
         if samples != 1 or colours not in ("MONOCHROME1", "MONOCHROME2", ""):
             raise InputError(
-                f"{self.name}: {named('PhotometricInterpretation')} is {colours}, {named('SamplesPerPixel')} "
+                f"{self.name}: {named('PhotometricInterpretation')} is {coded(colours)}, {named('SamplesPerPixel')} "
                 f"{samples}: "
                 "a colour picture has no attenuation. Export the run as acquired, in gray levels."
             )
@@ -414,7 +448,7 @@ class Reading:
         syntax = getattr(self.ds.file_meta, "TransferSyntaxUID", None)
         if syntax is None:
             raise InputError(f"{self.name}: {named('TransferSyntaxUID')} is absent. Export the file again.")
-        return UID(syntax).name
+        return uid_name(str(syntax))
 
     # geometry
 
@@ -476,7 +510,7 @@ class Reading:
             return None
         if len(values) != 2 or min(values) <= 0:
             raise InputError(
-                f"{self.name}: {named('ImagerPixelSpacing')} = {values}: two positive numbers are needed. "
+                f"{self.name}: {named('ImagerPixelSpacing')} = {values[:2]}: two positive numbers are needed. "
                 "Export the run again."
             )
         return values[0], values[1]
@@ -630,14 +664,14 @@ class Reading:
                 offset = self._integer(item, "TIDOffset")
                 operations.append(MaskOperation((), ranges, (0.0, 0.0), 1 if offset is None else offset))
             else:
-                self.notes.append(f"{self.name}: {named('MaskOperation')} {kind} is not known and not used.")
+                self.notes.append(f"{self.name}: {named('MaskOperation')} {coded(kind)} is not known and not used.")
         return tuple(operations)
 
     def _mask_frames(self, item: Dataset) -> tuple[int, ...]:
         numbers = [int(n) for n in self._numbers(item, "MaskFrameNumbers") or []]
         if not numbers or min(numbers) < 1 or max(numbers) > self.frames:
             raise InputError(
-                f"{self.name}: {named('MaskFrameNumbers')} = {numbers}: frames are numbered 1 to {self.frames}. "
+                f"{self.name}: {named('MaskFrameNumbers')} = {numbers[:8]}: frames are numbered 1 to {self.frames}. "
                 "Give mask_frames in study.toml."
             )
         return tuple(n - 1 for n in numbers)
