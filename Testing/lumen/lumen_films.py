@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from analytic_lumens import bent_tube
+
 from VesselFlowGSLib.acquisition.study import CArm, Run, RunRole
 from VesselFlowGSLib.gaussians.matrix import projection_matrix
 from VesselFlowGSLib.lumen.fit import FitSettings, start_cloud
@@ -24,7 +25,9 @@ def filmed(lumen: Lumen, isocentre, primary, secondary=0.0, gain=1.0, frames=6, 
     c = carm(primary, np.broadcast_to(secondary, np.shape(primary)))
     pixels = int(2 * c.principal_point_px[0] + 1)
     shape = (len(c.primary_deg), pixels, pixels)
-    empty = Run("film", role, np.zeros(shape, np.float32), np.full(shape[1:], NOISE, np.float32), np.arange(shape[0]) / 8, c)
+    empty = Run(
+        "film", role, np.zeros(shape, np.float32), np.full(shape[1:], NOISE, np.float32), np.arange(shape[0]) / 8, c
+    )
     cloud = start_cloud(lumen, 0.25 * gain, FINE).cloud
     matrix = projection_matrix(cloud, empty.cameras(isocentre))
     if role is RunRole.FILL:

@@ -7,6 +7,7 @@ import pytest
 from analytic_lumens import bent_tube, straight_tube
 from lumen_films import NOISE, TUBE, carm, filmed, middle
 from scipy.special import ndtr
+
 from VesselFlowGSLib.acquisition.study import Run, RunRole
 from VesselFlowGSLib.gaussians.density import density
 from VesselFlowGSLib.gaussians.matrix import projection_matrix
@@ -95,7 +96,7 @@ def test_the_wall_follows_the_images(radius):
     refined = refine_occupancy(lattice.cloud, images)
     grown = np.sqrt(volume_mm3(refined.cloud) / volume_mm3(lattice.cloud)) - 1
     asked = radius / 2.0 - 1
-    assert 0.5 * abs(asked) < grown * np.sign(asked) < 1.2 * abs(asked)
+    assert 0.4 * abs(asked) < grown * np.sign(asked) < 1.2 * abs(asked)
     np.testing.assert_allclose(refined.gains, [0.9, 1.1, 1.0], rtol=0.08)
     assert (refined.rms_after < 0.4 * refined.rms_before).all()
     assert (refined.cloud.occupancy >= 0).all()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from lumen_films import TUBE, filmed, middle
+
 from VesselFlowGSLib.acquisition.study import RunRole
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.lumen.hull import HullSettings, volume_from_rotation
@@ -43,7 +44,7 @@ def test_dark_pixels_do_not_spoil_it(run):
 
 
 def test_a_budget_makes_it_coarser(run):
-    volume = volume_from_rotation(run, ISOCENTRE, replace(SETTINGS, largest_count=2500))
+    volume = volume_from_rotation(run, ISOCENTRE, replace(SETTINGS, largest_count=2500, iterations=3))
     assert volume.spacing_mm[0] > SETTINGS.spacing_mm
 
 

@@ -46,7 +46,8 @@ def solve_nonnegative(
     """(N,) x >= 0 that minimises sum weight (matrix x - target)^2 + sum prior_weight (x - prior)^2.
 
     Accelerated projected gradient (Beck and Teboulle, 2009) with restart. As no matrix has negative entries,
-    A^T W A is below the diagonal A^T W A 1, which gives every unknown a step of its own without a search; free scales only lower the curvature.
+    A^T W A is below the diagonal A^T W A 1, which gives every unknown a step of its own without a search; free scales
+    only lower the curvature.
     Ends when the largest step falls below `tolerance` of the largest unknown.
     """
     curvature = np.array(prior_weight, start.dtype, copy=True)

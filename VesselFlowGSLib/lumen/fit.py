@@ -35,7 +35,7 @@ class FitSettings:
                            start may be wrong, and deep inside, where blood and contrast mix to the same everywhere
     wall_spacings          what is so near the start's half level is near the wall
     model_error            part of a line integral that the model is not trusted with
-    robust_sd              residuals beyond so many standard deviations count by their size, not its square
+    robust_sd              residuals beyond so many standard deviations lose weight with their square
     rounds, iterations     of gains and robust weights; of occupancies in each
     opacity_window_s       span that the peak opacity is averaged over
     opacity_blur_px        neighbourhood that says when a pixel is most opaque
@@ -90,7 +90,8 @@ def _depth_inside(lumen: Lumen, points: Array) -> Array:
     return depth
 
 
-def _lattice(low: Array, high: Array, spacing: float) -> Array:
+def lattice(low: Array, high: Array, spacing: float) -> Array:
+    """(M, 3) points of a cubic lattice that fills a box, corners in LPS mm."""
     axes = [np.arange(a, b + spacing, spacing) for a, b in zip(low, high, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
 
@@ -102,8 +103,15 @@ def _towards(direction: Array) -> Array:
     return np.asarray(quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True))
 
 
-def lattice_cloud(points: Array, occupancy: Array, tangent: Array, spacing_mm: float, attenuation_per_mm: float,
-                  sigma_per_spacing: float, elongation: float) -> LatticeCloud:
+def lattice_cloud(
+    points: Array,
+    occupancy: Array,
+    tangent: Array,
+    spacing_mm: float,
+    attenuation_per_mm: float,
+    sigma_per_spacing: float,
+    elongation: float,
+) -> LatticeCloud:
     """Gaussians on points of a cubic lattice, elongated along (N, 3) tangents; full occupancy gives the attenuation."""
     across = sigma_per_spacing * spacing_mm
     sigma = np.tile([across, across, across * elongation], (len(points), 1))
@@ -136,7 +144,7 @@ def start_cloud(
     grid_low = np.maximum(low, lumen.wall.origin)
     grid_high = np.minimum(high, lumen.wall.origin + lumen.wall.spacing_mm * (np.array(lumen.wall.values.shape) - 1))
     while True:
-        points = _lattice(grid_low, grid_high, spacing)
+        points = lattice(grid_low, grid_high, spacing)
         reach = chosen.shell_spacings * spacing if shell else 0.5 * np.sqrt(3) * spacing
         points = points[np.asarray(lumen.wall(points)) > -reach]
         depth = _depth_inside(lumen, points)
@@ -208,6 +216,14 @@ def _occupancy_sd(cloud: GaussianCloud, settings: FitSettings) -> Array:
     return trust
 
 
+def _first_gain(image: ImageTerm, model: Array) -> float:
+    """The median over the vessel's core, which other vessels across it do not move."""
+    core = model > 0.5 * model.max(initial=0)
+    if image.gain is not None or not core.any():
+        return image.gain or 1.0
+    return max(float(np.median(image.line_integrals[core] / model[core])), 1e-6)
+
+
 def refine_occupancy(
     cloud: GaussianCloud, images: Sequence[ImageTerm], settings: FitSettings | None = None
 ) -> Refinement:
@@ -225,16 +241,13 @@ def refine_occupancy(
     weights = [1 / np.maximum(v, 1e-12) for v in variances]
     scaled = [sparse.csr_matrix(i.matrix @ sparse.diags(cloud.attenuation.astype(i.matrix.dtype))) for i in images]
 
-    def fitted(v: Array) -> tuple[Array, list[Array]]:
-        models = [np.asarray(m @ v, float) for m in scaled]
-        gains = [_gain(i, m, w) for i, m, w in zip(images, models, weights, strict=True)]
-        return np.array(gains), [g * m - i.line_integrals for g, m, i in zip(gains, models, images, strict=True)]
-
-    gains, residuals = fitted(occupancy)
+    models = [np.asarray(m @ occupancy, float) for m in scaled]
+    gains = np.array([_first_gain(i, m) for i, m in zip(images, models, strict=True)])
+    residuals = [g * m - i.line_integrals for g, m, i in zip(gains, models, images, strict=True)]
     before = np.array([np.sqrt(np.mean(r**2)) for r in residuals])
     for _ in range(chosen.rounds):
         robust = [
-            w * np.minimum(1, chosen.robust_sd / np.maximum(np.abs(r) * np.sqrt(w), 1e-12))
+            w * np.minimum(1, chosen.robust_sd**2 / np.maximum(r * r * w, 1e-12))
             for r, w in zip(residuals, weights, strict=True)
         ]
         # A gain scales its rows; moved to the other side, the matrices need no copies.
@@ -243,10 +256,15 @@ def refine_occupancy(
             for m, i, w, g in zip(scaled, images, robust, gains, strict=True)
             if g > 0
         ]
-        occupancy = solve_nonnegative(
-            terms, occupancy, prior=cloud.occupancy, prior_weight=prior_weight, iterations=chosen.iterations
+        occupancy = np.asarray(
+            solve_nonnegative(
+                terms, occupancy, prior=cloud.occupancy, prior_weight=prior_weight, iterations=chosen.iterations
+            ),
+            float,
         )
-        gains, residuals = fitted(occupancy)
+        models = [np.asarray(m @ occupancy, float) for m in scaled]
+        gains = np.array([_gain(i, m, w) for i, m, w in zip(images, models, robust, strict=True)])
+        residuals = [g * m - i.line_integrals for g, m, i in zip(gains, models, images, strict=True)]
     after = np.array([np.sqrt(np.mean(r**2)) for r in residuals])
     change = float(np.sqrt(np.mean(((occupancy - cloud.occupancy) / trust) ** 2)))
     return Refinement(replace(cloud, occupancy=occupancy), gains, before, after, change)

@@ -116,7 +116,9 @@ def _contrast(films: _Films, settings: HullSettings) -> NDArray[np.bool_]:
     return np.asarray((films.images > np.maximum(settings.opaque_sd * noise, level)) | ~films.usable)
 
 
-def _hull(points: Array, films: _Films, contrast: NDArray[np.bool_], reach_mm: float, settings: HullSettings) -> NDArray[np.bool_]:
+def _hull(
+    points: Array, films: _Films, contrast: NDArray[np.bool_], reach_mm: float, settings: HullSettings
+) -> NDArray[np.bool_]:
     """(M,) points that nearly every view which sees them sees contrast at."""
     seen, hit = np.zeros(len(points), np.int32), np.zeros(len(points), np.int32)
     cameras = films.cameras
@@ -134,9 +136,9 @@ def _hull(points: Array, films: _Films, contrast: NDArray[np.bool_], reach_mm: f
 def _candidates(films: _Films, box: Array, spacing: float, settings: HullSettings) -> tuple[Array, Array]:
     """Lattice points (M, 3) that may hold contrast, and the lattice's first corner."""
     contrast = _contrast(films, settings)
-    coarse = np.stack(
-        np.meshgrid(*[np.arange(a, b, settings.coarse_mm) for a, b in box.T], indexing="ij"), -1
-    ).reshape(-1, 3)
+    coarse = np.stack(np.meshgrid(*[np.arange(a, b, settings.coarse_mm) for a, b in box.T], indexing="ij"), -1).reshape(
+        -1, 3
+    )
     half = settings.coarse_mm * np.sqrt(3) / 2
     coarse = coarse[_hull(coarse, films, contrast, settings.dilation_mm + half, settings)]
     if not len(coarse):

@@ -21,7 +21,7 @@ from VesselFlowGSLib.acquisition.study import Run, RunRole
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 from VesselFlowGSLib.gaussians.project import project
 from VesselFlowGSLib.lumen.centreline import Opening
-from VesselFlowGSLib.lumen.fit import FitSettings, compared_pixels, lattice_cloud, peak_opacity, start_cloud
+from VesselFlowGSLib.lumen.fit import FitSettings, compared_pixels, lattice, lattice_cloud, peak_opacity, start_cloud
 from VesselFlowGSLib.lumen.wall import Lumen
 
 Array = NDArray[np.float64]
@@ -110,7 +110,11 @@ class _View:
 
 
 def cloud_from_occupancy(
-    occupancy: Image, affine: ArrayLike, attenuation_per_mm: float, spacing_mm: float, settings: FitSettings | None = None
+    occupancy: Image,
+    affine: ArrayLike,
+    attenuation_per_mm: float,
+    spacing_mm: float,
+    settings: FitSettings | None = None,
 ) -> GaussianCloud:
     """A quick cloud of everything that is vessel in a volume: (I, J, K) part of each voxel, affine to LPS mm."""
     chosen = settings or FitSettings()
@@ -127,8 +131,7 @@ def cloud_from_occupancy(
         spacing_mm / voxel / np.sqrt(12),
     )
     corners = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T @ to_lps[:3, :3].T + to_lps[:3, 3]
-    axes = [np.arange(a, b, spacing_mm) for a, b in zip(corners.min(0), corners.max(0), strict=True)]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    points = lattice(corners.min(0), corners.max(0), spacing_mm)
     inverse = np.linalg.inv(to_lps)
     index = points @ inverse[:3, :3].T + inverse[:3, 3] - low
     value = ndimage.map_coordinates(part, index.T, order=1, mode="constant", cval=0.0)
@@ -154,8 +157,8 @@ def _thinned(cloud: GaussianCloud, count: int) -> GaussianCloud:
         side *= 1.1
     member = member.ravel()
     total = np.bincount(member, mass[used], len(cells))
-    mean = np.stack([np.bincount(member, mass[used] * cloud.mean[used, k], len(cells)) for k in range(3)], -1)
-    mean /= total[:, None]
+    moment = [np.bincount(member, mass[used] * cloud.mean[used, k], len(cells)) for k in range(3)]
+    mean = np.asarray(np.stack(moment, -1) / total[:, None], float)
     across = float(np.sqrt(np.median(cloud.sigma) ** 2 + side**2 / 12))
     sigma = np.full((len(cells), 3), across)
     turn = np.tile([1.0, 0.0, 0.0, 0.0], (len(cells), 1))
@@ -194,7 +197,10 @@ def _at(camera: Cameras, isocentre: Array) -> Cameras:
 
 
 def _image(cloud: GaussianCloud, camera: Cameras) -> Image:
-    values = (torch.as_tensor(x, dtype=torch.float32) for x in (cloud.mean, np.log(cloud.sigma), cloud.quaternion, cloud.density))
+    values = (
+        torch.as_tensor(x, dtype=torch.float32)
+        for x in (cloud.mean, np.log(cloud.sigma), cloud.quaternion, cloud.density)
+    )
     mean, size, turn, amount = values
     with torch.no_grad():
         return np.asarray(project(mean, size, turn, amount, camera, cut=3.5)[0].double().numpy())
@@ -219,7 +225,9 @@ def _correlation(model: Image, view: _View, margin: int, settings: PoseSettings)
     n = film.size
     total, energy = slide(rooted, seen), slide(rooted**2, seen)
     covariance = slide(rooted, film) - total * film.sum() / n
-    spread = np.sqrt(np.maximum(energy - total**2 / n, 1e-12) * max(float((film**2).sum() - film.sum() ** 2 / n), 1e-12))
+    spread = np.sqrt(
+        np.maximum(energy - total**2 / n, 1e-12) * max(float((film**2).sum() - film.sum() ** 2 / n), 1e-12)
+    )
     enough = energy > settings.least_seen * float((rooted**2).sum())
     return np.asarray(np.where(enough, covariance / spread, -1.0))
 
@@ -303,7 +311,7 @@ def _coarse(cloud: GaussianCloud, views: Sequence[_View], isocentre: Array, sett
 
 
 def _turned(view: _View, parameters: Array, own: Array | None) -> Cameras:
-    """The view's camera about the isocentre parameters[:3], carried by the run's own motion (turn in rad, move in mm)."""
+    """The camera about the isocentre parameters[:3], carried by the run's own motion (turn in rad, move in mm)."""
     camera = _at(view.camera, parameters[:3])
     if own is None:
         return camera
@@ -320,8 +328,15 @@ class _Match:
     gain: float
 
 
-def _match(cloud: GaussianCloud, view: _View, pixels: NDArray[np.int_], parameters: Array, runs: int,
-           settings: PoseSettings, robust: bool = True) -> _Match:
+def _match(
+    cloud: GaussianCloud,
+    view: _View,
+    pixels: NDArray[np.int_],
+    parameters: Array,
+    runs: int,
+    settings: PoseSettings,
+    robust: bool = True,
+) -> _Match:
     own_slice = slice(3 + 6 * view.run, 9 + 6 * view.run)
     free = list(range(3)) + (list(range(*own_slice.indices(len(parameters)))) if settings.correct_runs else [])
 
@@ -334,7 +349,11 @@ def _match(cloud: GaussianCloud, view: _View, pixels: NDArray[np.int_], paramete
     gain = float(model @ film) / energy if energy > 0 else 0.0
     residual = gain * model - film
     scale = max(1.4826 * float(np.median(np.abs(residual))), float(np.median(view.noise)))
-    weight = np.minimum(1, settings.robust_sd * scale / np.maximum(np.abs(residual), 1e-12)) if robust else np.ones(len(film))
+    weight = (
+        np.minimum(1, settings.robust_sd * scale / np.maximum(np.abs(residual), 1e-12))
+        if robust
+        else np.ones(len(film))
+    )
     energy = float((weight * model) @ model)
     gain = float((weight * model) @ film) / energy if energy > 0 else 0.0
     residual = gain * model - film
@@ -348,14 +367,22 @@ def _match(cloud: GaussianCloud, view: _View, pixels: NDArray[np.int_], paramete
     return _Match(residual, slope, weight / scale**2, gain)
 
 
-def _fine(cloud: GaussianCloud, views: Sequence[_View], parameters: Array, prior: Array, openings: Sequence[Opening],
-          fit: FitSettings, settings: PoseSettings) -> tuple[Array, Array]:
+def _fine(
+    cloud: GaussianCloud,
+    views: Sequence[_View],
+    parameters: Array,
+    prior: Array,
+    openings: Sequence[Opening],
+    fit: FitSettings,
+    settings: PoseSettings,
+) -> tuple[Array, Array]:
     """Gauss-Newton on the residual line integrals; the parameters and their covariance."""
     runs = 1 + max(v.run for v in views)
     covariance = np.full((len(parameters), len(parameters)), np.inf)
-    for side in settings.fine_px:
+    few = _thinned(cloud, settings.gaussians)
+    longest_side = max(max(v.image.shape) for v in views)
+    for side in sorted({min(s, longest_side) for s in settings.fine_px}):
         small = [_binned(v, side) for v in views]
-        few = _thinned(cloud, settings.gaussians)
         for _ in range(settings.steps):
             normal, pull = np.diag(prior), -prior * parameters * (prior > 0)
             pull[:3] = 0 if prior[0] == 0 else pull[:3]
@@ -412,9 +439,9 @@ def align(
     count = 3 + (6 * len(runs) if chosen.correct_runs else 0)
     views = _views(runs, chosen, fitting)
     if not len(cloud) or not views:
-        cameras = tuple(r.cameras(start) for r in runs)
+        unmoved = tuple(r.cameras(start) for r in runs)
         nothing = (0.0,) * len(runs)
-        return Alignment(start, cameras, nothing, nothing, nothing, np.zeros(3), given, np.full(3, np.inf))
+        return Alignment(start, unmoved, nothing, nothing, nothing, np.zeros(3), given, np.full(3, np.inf))
 
     begin = start if given else _coarse(cloud, views, start, chosen)
     prior = np.zeros(count)
@@ -450,8 +477,16 @@ def align(
     )  # fmt: skip
 
 
-def _fine_about(cloud: GaussianCloud, views: Sequence[_View], parameters: Array, prior: Array, centre: Array,
-                openings: Sequence[Opening], fit: FitSettings, settings: PoseSettings) -> tuple[Array, Array]:
+def _fine_about(
+    cloud: GaussianCloud,
+    views: Sequence[_View],
+    parameters: Array,
+    prior: Array,
+    centre: Array,
+    openings: Sequence[Opening],
+    fit: FitSettings,
+    settings: PoseSettings,
+) -> tuple[Array, Array]:
     """The fine search with the prior of the isocentre about `centre`: worked relative to it."""
     shifted = replace(cloud, mean=cloud.mean - centre)
     moved = [replace(o, centre=o.centre - centre) for o in openings]
