@@ -377,7 +377,8 @@ class Reading:
         modality = self._text(self.ds, "Modality")
         if modality not in ("XA", ""):
             raise InputError(
-                f"{self.name}: {named('Modality')} is {coded(modality)}, but {named('SOPClassUID')} says X-ray angiography. "
+                f"{self.name}: {named('Modality')} is {coded(modality)}, but {named('SOPClassUID')} says X-ray "
+                "angiography. "
                 "Export the run again as XA."
             )
         samples = self._integer(self.ds, "SamplesPerPixel") or 1
