@@ -45,10 +45,13 @@ class ExtractionSettings:
     rays                 cast in each cross-section
     passes               of re-centring and threshold; damping of the threshold's step
     calibrations         of the edge's blur and the plateau on the cross-sections found
+    calibration_sections at most about so many cross-sections are used for it
     spur_radii           a shorter side branch, from its parent's wall on, is none
     bulge_radii          a shorter blind side branch is a bulge of the wall (an aneurysm), not a vessel
     most_branches        traced at most
     resolvable_sigma     the smallest radius at which a vessel may end, in units of the edge's blur
+    cut_radii            a branch that is left out is cut this far from the wall, in radii of its parent
+    spike_radii          a protrusion narrower than this, in radii of the vessel, is the stump of a thin branch: cut
     stub_radii           the wall runs on so far past an opening
     grid_per_radius      grid points of the wall distance along the smallest radius
     coarsest_grid        as a fraction of the image's voxel, whatever the radius
@@ -64,10 +67,13 @@ class ExtractionSettings:
     passes: int = 6
     damping: float = 0.6
     calibrations: int = 2
+    calibration_sections: int = 150
     spur_radii: float = 1.3
     bulge_radii: float = 3.0
     most_branches: int = 200
     resolvable_sigma: float = 1.0
+    cut_radii: float = 0.2
+    spike_radii: float = 0.45
     stub_radii: float = 2.0
     grid_per_radius: float = 5.0
     coarsest_grid: float = 0.75
@@ -93,6 +99,8 @@ def lumen_from_occupancy(
     image = _Image.of(occupancy, settings)
     clicks = ([] if inlet is None else [np.asarray(inlet, float)]) + [np.asarray(p, float) for p in outlets]
     traced = _trace(image, clicks[0] if clicks else None, settings)
+    if len(clicks) > 1:
+        traced = _about(traced, clicks)
     graph = _refined(traced, image, settings)
     for _ in range(settings.calibrations):
         image = _calibrated(image, graph, settings)
@@ -332,6 +340,21 @@ def _without_short_links(graph: Graph) -> Graph:
         graph = moved
 
 
+def _about(graph: Graph, clicks: Sequence[Array]) -> Graph:
+    """The curves between the clicks, and those that leave them."""
+    held = [min(graph, key=lambda c: float(np.linalg.norm(c.points - p, axis=1).min())) for p in clicks]
+    nodes = [held[0].start, held[0].end]
+    ways = _ways_from(graph, nodes[0])
+    on_way = {frozenset(nodes)}
+    for c in held:
+        on_way.add(frozenset((c.start, c.end)))
+        for node in (c.start, c.end):
+            on_way.update(frozenset((d.start, d.end)) for d in ways.get(node, []))
+    touched = set().union(*on_way)
+    kept = [c for c in graph if c.start in touched or c.end in touched]
+    return kept
+
+
 # ---- refining
 
 
@@ -415,7 +438,7 @@ def _sections(field: object, points: Array, tangent: Array, guess: Array, level:
 
 def _refined(graph: Graph, image: _Image, settings: ExtractionSettings) -> Graph:
     degree = _degrees(graph)
-    reach = {}
+    reach: dict[int, float] = {}
     for c in graph:
         for node, r in ((c.start, c.radius[0]), (c.end, c.radius[-1])):
             if degree[node] > 2:
@@ -528,7 +551,8 @@ def _calibrated(image: _Image, graph: Graph, settings: ExtractionSettings) -> _I
         for node, end in ((c.start, c.points[0]), (c.end, c.points[-1])):
             if degree[node] != 2:
                 whole &= np.linalg.norm(c.points - end, axis=1) > 2 * c.radius
-        for i in np.flatnonzero(whole):
+        stride = 1 + sum(len(d.points) for d in graph) // settings.calibration_sections
+        for i in np.flatnonzero(whole)[::stride]:
             reach = np.nan_to_num(cut.reach[i], nan=float(np.nanmean(cut.reach[i])))
             at = np.maximum(reach[:, None] + offsets, 0)
             seen = image(c.points[i] + at[..., None] * cut.direction[i][:, None])
@@ -598,7 +622,7 @@ def _kept_part(
     graph = [_ended(c, _degrees(graph), image, settings) for c in graph]
     clicks = [] if inlet is None else [(inlet, "geometry.inlet_lps_mm")]
     clicks += [(p, f"geometry.outlets_lps_mm[{i + 1}]") for i, p in enumerate(outlets)]
-    nodes = []
+    nodes: list[int] = []
     for point, name in clicks:
         graph, node = _cut_at(graph, np.asarray(point, float), name, nodes)
         nodes.append(node)
@@ -631,6 +655,7 @@ def _ended(curve: _Curve, degree: dict[int, int], image: _Image, settings: Extra
     good = whole & (curve.radius >= settings.resolvable_sigma * image.occupancy.sigma_mm)
     axis = image(curve.points)
     good &= axis > 0.6 * axis_value(curve.radius / image.sigma)
+    good &= np.linalg.norm(cut.centroid - curve.points, axis=1) < 0.15 * curve.radius
     first, last = 0, len(curve.points) - 1
     if degree[curve.start] == 1:
         first = next(
@@ -833,7 +858,7 @@ def _with_cuts(
     points, radius = np.concatenate(cut_p), np.concatenate(cut_r)
     bulges = np.concatenate(bulge_p) if bulge_p else np.zeros((0, 3))
     distance, owner = near.query(points)
-    apart = distance > 1.15 * kept_radius[owner] + 0.3 * radius
+    apart = distance > kept_radius[owner] + 0.2 * radius
     if len(bulges):
         apart &= cKDTree(bulges).query(points)[0] > 0.5 * radius
     for o in openings:
@@ -939,23 +964,36 @@ def _level_set(
     phi = (value - image.level(own)) * image.sigma * np.sqrt(2 * np.pi)
     if len(kept.cut_points):
         distance, owner = cKDTree(kept.cut_points).query(x)
-        phi = np.minimum(phi, (distance - kept.cut_radius[owner] - gap) / 2)
+        beside = distance - kept.cut_radius[owner]
+        phi = np.minimum(phi, (beside - gap) / 2)
+        # A branch that is left out is cut where it leaves the wall.
+        phi = np.where(beside < 0.5 * kept.cut_radius[owner], np.minimum(phi, settings.cut_radii * own - gap), phi)
     # Far from every station nothing belongs to this vessel.
     phi = np.minimum(phi, 1.2 * own - gap)
     for o in kept.openings:
         t, across = _along_across(x, o)
         near = (t > 0) & (across < 2.5 * o.radius_mm)
         end = np.minimum(settings.stub_radii * o.radius_mm - t, 1.6 * o.radius_mm - across)
-        own_tube = near & (gap < 0.8 * own) & _owned_by(o, x, stations, distance_limit=3.5 * o.radius_mm)
+        own_tube = near & (gap < 0.8 * own)
+        own_tube &= np.linalg.norm(x - o.centre, axis=1) < 3.5 * o.radius_mm
         phi = np.where(own_tube, np.minimum(phi, end), phi)
+    phi = np.minimum(phi, _room(phi, own, active, h, settings))
     result = np.full(shape, -2 * h, np.float32)
     result[active] = np.clip(phi, -2 * h, None)
     return result
 
 
-def _owned_by(opening: Opening, x: Array, stations: Array, distance_limit: float) -> Mask:
-    """Points within reach of an opening's centre."""
-    return np.asarray(np.linalg.norm(x - opening.centre, axis=1) < distance_limit)
+def _room(phi: Array, own: Array, active: Mask, h: float, settings: ExtractionSettings) -> Array:
+    """Negative in thin spikes: where no ball of a fraction of the local radius fits (a morphological opening)."""
+    inside = np.zeros(active.shape, bool)
+    inside[active] = phi > 0
+    ball = np.zeros(active.shape, np.float32)
+    ball[active] = settings.spike_radii * own
+    core = ndimage.distance_transform_edt(inside) * h > ball
+    if not core.any():
+        return np.full(len(phi), np.inf)
+    away = np.asarray(ndimage.distance_transform_edt(~core)[active]) * h
+    return np.asarray((settings.spike_radii + 0.15) * own + h - away)
 
 
 def _in_stub(
@@ -1034,10 +1072,12 @@ def _faired(corner: Array, faces: NDArray[np.int32], h: float, wavelength: float
     smooth.NonManifoldSmoothingOn()
     smooth.NormalizeCoordinatesOn()
     smooth.Update()
-    return np.asarray(vtk_to_numpy(smooth.GetOutput().GetPoints().GetData()), float)
+    return np.asarray(vtk_to_numpy(smooth.GetOutput().GetPoints().GetData()), np.float64)
 
 
-def _measured(kept: _Kept, wall: WallDistance, settings: ExtractionSettings) -> tuple[CentrelineTree, tuple[Opening, ...]]:
+def _measured(
+    kept: _Kept, wall: WallDistance, settings: ExtractionSettings
+) -> tuple[CentrelineTree, tuple[Opening, ...]]:
     """Radii as the final wall has them."""
 
     def field(x: Array) -> Array:

@@ -105,9 +105,9 @@ def blurred_disc(r: ArrayLike, radius: ArrayLike, sigma: float) -> Array:
 
 
 def wall_value(radius_over_sigma: ArrayLike) -> Array:
-    """Value of a blurred disc on its true rim, r = R: (1 - exp(-a) I0(a)) / 2 with a = (R/sigma)^2; 1/2 for a flat wall.
+    """Value of a blurred disc on its true rim: (1 - exp(-a) I0(a)) / 2 with a = (R/sigma)^2.
 
-    Marcum's Q function of equal arguments.
+    Marcum's Q function of equal arguments; 1/2 for a flat wall.
     """
     return np.asarray((1 - special.i0e(np.asarray(radius_over_sigma, float) ** 2)) / 2)
 
@@ -208,10 +208,8 @@ def _crop(volume: Volume, region: tuple[Point, Point] | None) -> tuple[Volume, M
     cropped = Volume(np.ascontiguousarray(part, np.float32), affine, volume.name)
     covered = np.ones(part.shape, bool)
     for axis in range(3):
-        along = [
-            affine[axis, k] * np.arange(part.shape[k]).reshape([-1 if j == k else 1 for j in range(3)]) for k in range(3)
-        ]
-        x = along[0] + along[1] + along[2] + affine[axis, 3]
+        i, j, k = np.ogrid[tuple(slice(n) for n in part.shape)]
+        x = affine[axis, 0] * i + affine[axis, 1] * j + affine[axis, 2] * k + affine[axis, 3]
         slack = 0.51 * cropped.spacing_mm.max()
         covered &= (x >= corners[0, axis] - slack) & (x <= corners[1, axis] + slack)
     return cropped, covered
@@ -470,7 +468,7 @@ class _CubicGrid:
         needed = float(np.prod((high - low) / spacing + 1))
         spacing *= max(1.0, (needed / max_voxels) ** (1 / 3))
         shape = np.floor((high - low) / spacing + 1e-6).astype(int) + 1
-        return _CubicGrid(low, spacing, (int(shape[0]), int(shape[1]), int(shape[2])), np.linalg.inv(part.affine))
+        return _CubicGrid(low, spacing, (int(shape[0]), int(shape[1]), int(shape[2])), np.asarray(np.linalg.inv(part.affine), np.float64))
 
     def _transform(self) -> tuple[Array, Array]:
         matrix = self.affine_inverse[:3, :3] * self.spacing_mm
@@ -590,7 +588,7 @@ class _Edge:
         inner = slight > 0.5
         depth = ndimage.distance_transform_edt(np.pad(inner, 1, mode="edge"))[1:-1, 1:-1, 1:-1]
         ridge = np.argwhere(inner & (depth >= ndimage.maximum_filter(depth, 3)) & vessel)
-        medial, reach = _deepest(ridge * h, surface, h)
+        medial, reach = _deepest(np.asarray(ridge * h, np.float64), surface, h)
         rng = np.random.default_rng(settings.seed)
         band = ndimage.binary_dilation(inner, iterations=3) & (depth < 4) & ~_border(inner.shape, 3)
         near = np.argwhere(band & ndimage.binary_dilation(vessel, iterations=4))
