@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 import pytest
+
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.simulation.bolus import Bolus, entering, find_transit
 from VesselFlowGSLib.simulation.fields import Flow, section_figures, solve_flow
@@ -114,7 +115,13 @@ def test_wall_shear_in_a_straight_tube_is_poiseuille() -> None:
 def test_bernoulli_and_friction_in_a_slow_stenosis() -> None:
     """At vanishing Reynolds number and slope the drop is the integral of Poiseuille's gradient."""
     s, flow = flow_in(
-        "stenosis", mean_inflow_ml_s=0.005, severity=0.3, lesion_length_mm=24.0, bend_angle_deg=0.0, taper=1.0, length_mm=50.0
+        "stenosis",
+        mean_inflow_ml_s=0.005,
+        severity=0.3,
+        lesion_length_mm=24.0,
+        bend_angle_deg=0.0,
+        taper=1.0,
+        length_mm=50.0,
     )
     at = np.linspace(0, s.vessel.length_mm, 2000)
     r = flow.tubes[0].tube.radius(at) * 1e-3

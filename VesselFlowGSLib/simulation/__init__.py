@@ -3,7 +3,8 @@
 Shares no code with the reconstruction but the C-arm's geometry.
 """
 
+from VesselFlowGSLib.simulation.sample import sample_settings
 from VesselFlowGSLib.simulation.settings import SimulationSettings, VesselKind, VesselSpec, settings_for
-from VesselFlowGSLib.simulation.simulate import sample_settings, simulate
+from VesselFlowGSLib.simulation.simulate import simulate
 
 __all__ = ["SimulationSettings", "VesselKind", "VesselSpec", "sample_settings", "settings_for", "simulate"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import map_coordinates, maximum_filter
+from scipy.ndimage import distance_transform_edt, map_coordinates, maximum_filter
 
 from VesselFlowGSLib.simulation.fields import Flow, half_disk
 from VesselFlowGSLib.simulation.settings import BolusSpec, SamplingSpec
@@ -54,8 +54,7 @@ class Transit:
                 np.hypot(a, b)[use] / _OUTERMOST * (table.shape[1] - 1),
                 np.arctan2(np.abs(b), a)[use] / np.pi * (table.shape[2] - 1),
             ]
-            found = _interpolated(table, where, self.sampling)
-            out[use] = np.maximum(found, 0) / rise[use]
+            out[use] = _interpolated(table, where, self.sampling) / rise[use]
             best[use] = rise[use]
         return out
 
@@ -67,13 +66,22 @@ def _interpolated(table: Array, where: list[Array], sampling: SamplingSpec) -> A
         return np.concatenate([values[:, :, 2:0:-1], values, values[:, :, -2:-4:-1]], 2)
 
     at = [where[0], where[1], where[2] + 2]
-    found = map_coordinates(padded(table), at, order=3, mode="nearest")
     reach = np.linspace(0, _OUTERMOST, table.shape[1])
     unreached = table / (1 - reach**2)[:, None] > _NEVER * sampling.longest_transit_s
-    if not unreached.any():
-        return np.asarray(found)
-    near_jump = map_coordinates(padded(maximum_filter(unreached, 5).astype(float)), at, order=1, mode="nearest") > 0
-    return np.where(near_jump, map_coordinates(padded(table), at, order=1, mode="nearest"), found)
+    # Bounded, so that the long times beside a dead water do not ring into the short ones.
+    typical = max(float(np.median(table)), 1e-6)
+    bounded = table / (table + typical)
+    smooth = bounded
+    if unreached.any():
+        nearest = distance_transform_edt(unreached, return_distances=False, return_indices=True)
+        smooth = bounded[tuple(nearest)]
+    found = map_coordinates(padded(smooth), at, order=3, mode="nearest")
+    if unreached.any():
+        jump = padded(maximum_filter(unreached, 3).astype(float))
+        near_jump = map_coordinates(jump, at, order=1, mode="nearest") > 0
+        found = np.where(near_jump, map_coordinates(padded(bounded), at, order=1, mode="nearest"), found)
+    found = np.clip(found, 0, 1 - 1e-9)
+    return np.asarray(typical * found / (1 - found))
 
 
 def find_transit(flow: Flow, sampling: SamplingSpec) -> Transit:
@@ -166,7 +174,8 @@ class Bolus:
         points = t.point(at, t.radius(at) * x, t.radius(at) * y)
         weight = np.sum(flow.local_velocity(points) * t.frame(at)[0], 1) * w
         times = self.transit.local_times(points)
-        return np.array([float(np.sum(weight * self.at(times, float(k)))) for k in times_s]) / weight.sum()
+        carried = [float(np.sum(weight * self.at(times, float(k)))) for k in times_s]
+        return np.asarray(carried) / float(weight.sum())
 
     def dye_ml(self, time_s: float, step_mm: float = 0.5) -> float:
         """Dye in the whole vessel, ml of full concentration (single tubes and unions)."""

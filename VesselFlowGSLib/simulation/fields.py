@@ -17,8 +17,8 @@ _LAMINAR_REYNOLDS = 500.0
 
 _TUBE = (
     "Steady incompressible Navier-Stokes equations of a Newtonian liquid in a rigid tube, by Galerkin's method with "
-    "velocity functions free of divergence and of slip (exactly, at any resolution); Poiseuille inflow {extension:g} mm "
-    "before the inlet, traction-free outflow {extension:g} mm behind the outlet. Pressure by weak momentum balance."
+    "velocity functions free of divergence and of slip (exactly, at any resolution); Poiseuille inflow {extension:g} "
+    "mm before the inlet, traction-free outflow {extension:g} mm behind the outlet. Pressure by weak momentum balance."
 )
 _UNION = (
     " In the bifurcation the velocity is the sum of one such field per outlet, each in the tube from the inlet to its "
@@ -108,7 +108,8 @@ def solve_flow(vessel: Vessel, spec: FlowSpec, solver: SolverSpec) -> Flow:
     s = np.linspace(0, vessel.spec.length_mm, 200)
     straight = all(np.abs(t.curvature(s)).max() < _STRAIGHT_PER_MM for t in vessel.tubes)
     radial, harmonics = (solver.axisymmetric_radial, 0) if straight else (solver.radial, solver.harmonics)
-    flows = [TubeFlow(t, share * inflow, radial, harmonics) for t, share in zip(vessel.tubes, vessel.shares, strict=True)]
+    parts = zip(vessel.tubes, vessel.shares, strict=True)
+    flows = [TubeFlow(tube, share * inflow, radial, harmonics) for tube, share in parts]
     several = vessel.spec.kind is VesselKind.BIFURCATION
     for _ in range(solver.sweeps if several else 1):
         for i, flow in enumerate(flows):
@@ -141,7 +142,7 @@ def half_disk(radial: int = 12, angular: int = 12) -> tuple[Array, Array, Array]
 
 
 def section_figures(flow: Flow, tube: int, s: float) -> dict[str, float]:
-    """Flow (ml/s) and mean pressure (Pa) of the tube's plane section at arc length s, where it runs alone or all run as one."""
+    """Flow (ml/s), mean pressure (Pa) and area of a tube's plane section, where it runs alone or all run as one."""
     x, y, w = half_disk()
     t = flow.tubes[tube]
     at = np.full(len(x), s)

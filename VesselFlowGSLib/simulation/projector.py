@@ -200,9 +200,7 @@ class Detector:
         return np.clip(np.rint(photons * _BRIGHTEST / brightest), 1, FULL_SCALE).astype(np.uint16)
 
 
-def filmed(
-    background: Array, contrast: Array, imaging: ImagingSpec, rng: np.random.Generator
-) -> NDArray[np.uint16]:
+def filmed(background: Array, contrast: Array, imaging: ImagingSpec, rng: np.random.Generator) -> NDArray[np.uint16]:
     """A run of 12-bit frames from the background (rows, columns) or (T, …) and contrast (T, …) line integrals."""
     detector = Detector(imaging.photons, imaging.electronic_photons, imaging.focal_blur_px)
     relative = background - np.median(background)

@@ -26,11 +26,11 @@ class VesselSpec:
     severity       loss of diameter in the throat of a stenosis, 0 to 0.7
     dilation       greatest radius of an aneurysm over that of the vessel
     taper          outlet radius over inlet radius (of the children over the parent in a bifurcation)
-    bend_angle     turn of the whole vessel, in its plane; of each child, to either side, in a bifurcation
+    bend_angle_deg turn of the whole vessel, in its plane; of each child, to either side, in a bifurcation
     asymmetry      second child over first in radius and in angle (bifurcation)
-    lesion_at      middle of the lesion (stenosis, aneurysm) or start of the parting (bifurcation), as a part of the length
+    lesion_at      middle of the lesion (stenosis, aneurysm) or start of the parting (bifurcation), part of the length
     extension_mm   the vessel runs on past inlet and outlets in the images by this much
-    orientation    turns about x, y, z (in this order) of the vessel's plane from the patient's coronal plane
+    orientation_deg turns about x, y, z (in this order) of the vessel's plane from the patient's coronal plane
     """
 
     kind: VesselKind = VesselKind.STENOSIS
@@ -71,7 +71,7 @@ class BolusSpec:
 
 @dataclass(frozen=True)
 class ImagingSpec:
-    """The X-ray system; views are (primary, secondary) angles in degrees, photons are per pixel behind the background."""
+    """The X-ray system; views are (primary, secondary) degrees, photons are per pixel behind the background."""
 
     views_deg: tuple[tuple[float, float], ...] = ((-30.0, 0.0), (60.0, 0.0))
     matrix: int = 256
@@ -101,6 +101,7 @@ class VolumeSpec:
     blur_fwhm_mm: float = 0.7
     vessel_value: float = 1200.0
     noise: float = 25.0
+    tissue: float = 0.04
     file_format: str = "nrrd"
 
 
@@ -186,9 +187,10 @@ def _changed(settings: SimulationSettings, name: str, value: Any) -> SimulationS
     if name in {f.name for f in fields(settings)}:
         return replace(settings, **{name: value})
     for section in fields(settings):
-        part = getattr(settings, section.name)
+        part: Any = getattr(settings, section.name)
         if is_dataclass(part) and name in {f.name for f in fields(part)}:
-            return replace(settings, **{section.name: replace(part, **{name: value})})  # type: ignore[type-var]
+            changed: dict[str, Any] = {section.name: part.__class__(**{**vars(part), name: value})}
+            return replace(settings, **changed)
     raise InputError(f"Unknown simulation setting '{name}'.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from VesselFlowGSLib.acquisition.camera import Cameras, carm_cameras
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.simulation.bolus import Bolus, find_transit
-from VesselFlowGSLib.simulation.fields import Flow, solve_flow
+from VesselFlowGSLib.simulation.fields import solve_flow
 from VesselFlowGSLib.simulation.projector import Anatomy, RayLengths, filmed, random_anatomy, ray_lengths
 from VesselFlowGSLib.simulation.settings import ImagingSpec, SimulationSettings, check
 from VesselFlowGSLib.simulation.truth import write_truth
@@ -26,6 +27,7 @@ Report = Callable[[str, float], None]
 _ISOCENTRE_OFFSET_MM = (1.1, -0.8, 0.6)
 _CLICK_MM = 0.5
 _INJECTION_APART_S = 0.07
+_ROTATION_FRAME_MS = 1000 / 30
 
 
 def simulate(spec: SimulationSettings, out: Path, report: Report | None = None) -> None:
@@ -45,7 +47,7 @@ def simulate(spec: SimulationSettings, out: Path, report: Report | None = None) 
             shutil.rmtree(begun)
         begun.mkdir(parents=True)
     except OSError as e:
-        raise InputError(f"{out} cannot be written ({e.strerror}): name another folder for the simulated study.") from None
+        raise InputError(f"{out} cannot be written ({e.strerror}): name another folder.") from None
     try:
         _write_study(spec, begun, report or (lambda what, part: None))
         if out.exists():
@@ -130,8 +132,6 @@ def _injected(bolus: Bolus, spec: SimulationSettings, view: int) -> Bolus:
     """The bolus that a view shows: the same one in biplane, else a later one of its own."""
     if spec.imaging.biplane or not view:
         return bolus
-    from dataclasses import replace
-
     return replace(bolus, spec=replace(bolus.spec, arrival_s=bolus.spec.arrival_s + _INJECTION_APART_S * view))
 
 
@@ -183,7 +183,8 @@ def _write_rotation(
     for k, (name, shown) in enumerate((("rot_mask", 0 * contrast), ("rot_fill", contrast))):
         rng = np.random.default_rng([spec.seed, 50 + k])
         frames = filmed(background, shown, i, rng)
-        run = _run(i, name, frames, (float(primary[0]), 0.0), 1000 / 30, 11 + k, f"1020{10 * k:02d}.000000", (), increments)
+        start, acquired = (float(primary[0]), 0.0), f"1020{10 * k:02d}.000000"
+        run = _run(i, name, frames, start, _ROTATION_FRAME_MS, 11 + k, acquired, increments=increments)
         write_xa(folder / f"{name}.dcm", run, study, i.compression)
 
 
@@ -207,38 +208,3 @@ def study_toml(spec: SimulationSettings, vessel: Vessel, isocentre: Array) -> st
     if spec.flow.pulsatile_amplitude:
         lines += ["", "[flow]", 'waveform = "pulsatile"', f"period_s = {spec.flow.period_s}"]
     return "\n".join(lines) + "\n"
-
-
-def sample_settings() -> SimulationSettings:
-    """The settings of the sample study that comes with the program (Resources/sample_study)."""
-    from VesselFlowGSLib.simulation.settings import settings_for
-
-    return settings_for(
-        "stenosis",
-        radius_mm=1.7,
-        length_mm=46.0,
-        severity=0.3,
-        taper=0.9,
-        lesion_at=0.45,
-        bend_angle_deg=60.0,
-        bend_length_mm=30.0,
-        orientation_deg=(15.0, 20.0, 40.0),
-        mean_inflow_ml_s=1.45,
-        matrix=160,
-        pitch_mm=0.5,
-        frames=18,
-        photons=9000.0,
-        compression="jpeg",
-        voxels=96,
-        spacing_mm=0.5,
-        time_to_peak_s=0.4,
-        noise=18.0,
-        seed=7,
-        fields_of_truth=False,
-    )
-
-
-if __name__ == "__main__":
-    import sys
-
-    simulate(sample_settings(), Path(sys.argv[1]))

@@ -51,8 +51,9 @@ def write_truth(
             "mean_inlet_flow_ml_s": f.mean_inflow_ml_s,
         },
     )
+    first = planes[0]
     drops = [
-        {"frm": planes[0]["name"], "to": p["name"], "dp_Pa": planes[0]["p_Pa"] - p["p_Pa"]} for p in _last_of_branches(planes)
+        {"frm": first["name"], "to": p["name"], "dp_Pa": first["p_Pa"] - p["p_Pa"]} for p in _last_of_branches(planes)
     ]
     _json(
         folder / "truth.json",
@@ -72,7 +73,11 @@ def write_truth(
     )
     _json(
         folder / "fluid.json",
-        {"density_kg_m3": f.density_kg_m3, "viscosity_Pa_s": f.viscosity_pa_s, "model": "Newtonian, laminar, rigid wall"},
+        {
+            "density_kg_m3": f.density_kg_m3,
+            "viscosity_Pa_s": f.viscosity_pa_s,
+            "model": "Newtonian, laminar, rigid wall",
+        },
     )
     _json(folder / "imaging.json", imaging)
     times = np.arange(0, i.frames / i.frames_per_s + _CURVE_STEP_S, _CURVE_STEP_S)
@@ -283,7 +288,8 @@ def _cells(groups: list[NDArray[np.int_]]) -> vtk.vtkCellArray:
     offsets = np.r_[0, np.cumsum(lengths)].astype(np.int64)
     ids = np.concatenate([g.ravel() for g in groups]).astype(np.int64)
     cells.SetData(
-        numpy_to_vtk(offsets, deep=True, array_type=vtk.VTK_ID_TYPE), numpy_to_vtk(ids, deep=True, array_type=vtk.VTK_ID_TYPE)
+        numpy_to_vtk(offsets, deep=True, array_type=vtk.VTK_ID_TYPE),
+        numpy_to_vtk(ids, deep=True, array_type=vtk.VTK_ID_TYPE),
     )
     return cells
 

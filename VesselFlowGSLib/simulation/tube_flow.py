@@ -118,9 +118,7 @@ class TubeFlow:
 
     def metric(self, s: Array, x: Array, y: Array) -> Metric:
         t = self.tube
-        return Metric(
-            t.radius(s), t.radius(s, 1), t.radius(s, 2), t.curvature(s), t.curvature(s, 1), x, y
-        )
+        return Metric(t.radius(s), t.radius(s, 1), t.radius(s, 2), t.curvature(s), t.curvature(s, 1), x, y)
 
     def velocity_at(self, s: Array, x: Array, y: Array) -> Array:
         """(n, 3) mm/s along tangent, normal, binormal, at points (s, unit disk)."""
@@ -161,7 +159,7 @@ class TubeFlow:
         return self.metric(s, x, y).gradient(flux, along, across)
 
     def unit(self, points: Array) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-        """Local points as (s, x, y) on the unit disk and whether they lie in the tube, continued a little past its ends."""
+        """Local points as (s, x, y) on the unit disk and whether they lie in the tube (or just past its ends)."""
         s, across, binormal, beyond = self.tube.coordinates(points)
         r = self.tube.radius(s)
         x, y = across / r, binormal / r
@@ -258,9 +256,7 @@ def _features(metric: Metric, value: Array, slope: Array) -> tuple[Array, Array]
     return metric.velocity(flux), metric.gradient(flux, along, np.concatenate([slope, flat]))
 
 
-def solve_tube(
-    flow: TubeFlow, viscosity_mm2_s: float, solver: SolverSpec, others: Sequence[TubeFlow] = ()
-) -> TubeFlow:
+def solve_tube(flow: TubeFlow, viscosity_mm2_s: float, solver: SolverSpec, others: Sequence[TubeFlow] = ()) -> TubeFlow:
     """The flow in a tube in the presence of the others' flows, by Newton's method from the one given."""
     grid = _Grid(flow.tube, solver, flow.radial, flow.harmonics)
     surroundings = grid.surroundings(flow, others)
@@ -347,7 +343,9 @@ def _solve(banded: Array, residual: Array, splines: int, count: int) -> Array:
     return step
 
 
-def with_pressure(flow: TubeFlow, viscosity_mm2_s: float, solver: SolverSpec, others: Sequence[TubeFlow] = ()) -> TubeFlow:
+def with_pressure(
+    flow: TubeFlow, viscosity_mm2_s: float, solver: SolverSpec, others: Sequence[TubeFlow] = ()
+) -> TubeFlow:
     """The flow with the pressure that balances its momentum best, weighed by fields with divergence."""
     grid = _Grid(flow.tube, solver, flow.radial, flow.harmonics)
     surroundings = grid.surroundings(flow, others)

@@ -87,7 +87,7 @@ class Tube:
 
 @dataclass(frozen=True)
 class Cap:
-    """Where the vessel is cut: centre and outward normal in LPS mm; `tube` is the one that it closes, at arc length s."""
+    """Where the vessel is cut: centre and outward normal in LPS mm, on which tube and at which arc length."""
 
     name: str
     centre: Array
@@ -219,7 +219,9 @@ def build_vessel(spec: VesselSpec) -> Vessel:
     for tube in tubes:
         s = np.linspace(start, end, 500)
         if np.max(np.abs(tube.curvature(s)) * tube.radius(s)) > 0.7:
-            raise InputError("The vessel bends more tightly than its radius allows: lower bend_angle_deg or raise bend_length_mm.")
+            raise InputError(
+                "The vessel bends more tightly than its radius allows: lower bend_angle_deg or raise bend_length_mm."
+            )
     turn = Rotation.from_euler("xyz", spec.orientation_deg, degrees=True).as_matrix()
     coronal = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])  # p up the body, q to the left, b backwards
     rotation = turn @ coronal

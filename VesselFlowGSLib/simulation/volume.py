@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -14,7 +14,6 @@ from VesselFlowGSLib.simulation.vessels import Vessel
 
 _FINE = 2
 _FWHM_TO_SIGMA = 2.3548
-_TISSUE = 0.04
 _TISSUE_MM = 4.0
 
 
@@ -36,7 +35,7 @@ def imaged_volume(vessel: Vessel, spec: VolumeSpec, seed: int) -> tuple[NDArray[
         filled[i] = part.reshape(_FINE, spec.voxels, _FINE, spec.voxels, _FINE).mean((0, 2, 4))
     blurred = gaussian_filter(filled, spec.blur_fwhm_mm / _FWHM_TO_SIGMA / spec.spacing_mm)
     tissue = gaussian_filter(rng.normal(size=filled.shape), _TISSUE_MM / spec.spacing_mm)
-    tissue *= _TISSUE / max(float(tissue.std()), 1e-12)
+    tissue *= spec.tissue / max(float(tissue.std()), 1e-12)
     noise = rng.normal(0, spec.noise, filled.shape)
     values = spec.vessel_value * (blurred + tissue) + noise
     return np.clip(np.rint(values), -32768, 32767).astype(np.int16), corner
@@ -44,9 +43,9 @@ def imaged_volume(vessel: Vessel, spec: VolumeSpec, seed: int) -> tuple[NDArray[
 
 def write_volume(folder: Path, values: NDArray[np.int16], corner: NDArray[np.float64], spec: VolumeSpec) -> Path:
     """volume.nrrd or volume.nii.gz, compressed."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
-    image.SetSpacing([spec.spacing_mm] * 3)
-    image.SetOrigin([float(c) for c in corner])
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
+    image.SetSpacing([spec.spacing_mm] * 3)  # type: ignore[no-untyped-call]
+    image.SetOrigin([float(c) for c in corner])  # type: ignore[no-untyped-call]
     path = folder / ("volume.nii.gz" if spec.file_format == "nifti" else "volume.nrrd")
-    sitk.WriteImage(image, str(path), useCompression=True)
+    SimpleITK.WriteImage(image, str(path), useCompression=True)
     return path

@@ -42,7 +42,7 @@ class XaRun:
 
 
 def write_xa(path: Path, run: XaRun, study: str, compression: str = "none") -> None:
-    """Writes a run; the same run and study (any text that names it) give the same bytes. compression: none, rle, jpeg."""
+    """Writes a run; the same run and study (any text) give the same bytes. compression: none, rle or jpeg."""
     data = _dataset(run, study)
     pixels = np.ascontiguousarray(run.frames, np.uint16)
     data.PixelData = pixels.tobytes()
@@ -94,7 +94,8 @@ def _dataset(run: XaRun, study: str) -> FileDataset:
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     d = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     d.SpecificCharacterSet = "ISO_IR 100"
-    d.ImageType = ["ORIGINAL", "PRIMARY", "SINGLE PLANE" if not run.biplane else ("BIPLANE A", "BIPLANE B")[run.number % 2 == 0]]
+    plane = "BIPLANE A" if run.number == 1 else "BIPLANE B"
+    d.ImageType = ["ORIGINAL", "PRIMARY", plane if run.biplane else "SINGLE PLANE"]
     d.SOPClassUID = XRayAngiographicImageStorage
     d.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     d.StudyDate = d.SeriesDate = d.AcquisitionDate = d.ContentDate = "20260101"
