@@ -231,7 +231,7 @@ def _reconstruct(options: argparse.Namespace) -> None:
         start = load_checkpoint(options.out) if options.resume else None
         if options.resume and start is None:
             progress.note(f"{options.out} holds no usable checkpoint: starting anew")
-        for snapshot in reconstruct(study, settings, start):
+        for snapshot in reconstruct(study, settings, start, progress.between):
             result.write(snapshot)
             progress.show(snapshot.stage.value, snapshot.progress, snapshot.message)
             last = snapshot

@@ -67,6 +67,14 @@ class Progress:
         self._bar.n = min(progress, 1.0)
         self._describe(stage)
 
+    def between(self, progress: float, doing: str) -> None:
+        """Work goes on within a stage: moves the bar, leaves no line."""
+        elapsed = time.monotonic() - self._begin
+        if progress > 0:
+            self._due = time.monotonic() + elapsed * (1 - progress) / progress
+        self._bar.n = min(progress, 1.0)
+        self._describe(doing)
+
     def note(self, text: str) -> None:
         """A line that stays."""
         if self._live:

@@ -26,7 +26,9 @@ from VesselFlowGSLib.flow.collocation import rotated
 from VesselFlowGSLib.flow.contrast import TransitSettings, transit_times
 from VesselFlowGSLib.flow.solve import NetworkField
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
-from VesselFlowGSLib.gaussians.project import projection_matrix
+from VesselFlowGSLib.gaussians.matrix import projection_matrix
+from VesselFlowGSLib.lumen.centreline import CentrelineTree
+from VesselFlowGSLib.lumen.wall import Lumen
 
 Array = NDArray[np.float64]
 
@@ -60,7 +62,8 @@ class InflowEstimate:
     arrival_s           (N,) arrival at every Gaussian on the clock of the first injection, NaN where unknown
     origin_mm           path length where the dye is taken to enter evenly mixed
     windows             (W, 4) branch, path length of the middle, flow, standard deviation of its logarithm
-    curves              per injection: times (K,) s, inlet concentration (K,) in units of its peak
+    curves              per injection: times (K,) s, inlet concentration (K,), 1 where blood is as dark as the cloud
+    misfit              mean squared residual of the fitted pixels over their variance
     """
 
     mean_ml_s: float
@@ -182,15 +185,31 @@ def _fit(parts: Sequence[_Normal], ages: Array, scale: float, basis: _InletBasis
             a += design[k].T @ part.squared @ design[k]
             b += design[k].T @ part.mixed[:, k]
         total += part.total
+    level = np.trace(a) / size
+    if not level > 0:
+        return total, np.zeros(size)
     smooth = np.diff(np.eye(size), 2, axis=0)
-    a = a + (1e-5 * np.trace(a) / size) * (smooth.T @ smooth) + 1e-9 * np.trace(a) / size * np.eye(size)
-    root = np.linalg.cholesky(a)
-    theta, _ = nnls(root.T, np.linalg.solve(root, b), maxiter=50 * size)
+    a = a + 1e-5 * level * (smooth.T @ smooth) + 1e-8 * level * np.eye(size)
+    values, vectors = np.linalg.eigh((a + a.T) / 2)
+    root = np.sqrt(np.maximum(values, 1e-9 * level))
+    theta, _ = nnls(root[:, None] * vectors.T, (vectors.T @ b) / root, maxiter=50 * size)
     return total - 2 * float(b @ theta) + float(theta @ a @ theta), theta
 
 
-def _search(parts: Sequence[_Normal], ages: Array, reference: float, basis: _InletBasis, settings: InflowSettings) -> tuple[float, float, float]:
-    """Flow, standard deviation of its logarithm, and reduced misfit of a set of pixels."""
+@dataclass(frozen=True)
+class _FlowFit:
+    """Flow of a set of pixels, standard deviation of its logarithm, mean squared misfit, and the inlet's curve."""
+
+    flow_ml_s: float
+    log_sd: float
+    misfit: float
+    curve: tuple[Array, Array]
+
+
+def _search(
+    parts: Sequence[_Normal], ages: Array, reference: float, basis: _InletBasis, settings: InflowSettings
+) -> _FlowFit:
+    """The flow at which the pixels are explained best: a grid in its logarithm, then golden section."""
     low, high = np.log(settings.smallest_ml_s), np.log(settings.largest_ml_s)
     count = sum(p.count for p in parts)
 
@@ -214,7 +233,46 @@ def _search(parts: Sequence[_Normal], ages: Array, reference: float, basis: _Inl
     independent = max(count / 200, 1) / max(count, 1)
     sd = np.sqrt(2 * max(reduced, 1e-3) / (max(curvature, 1e-12) * independent))
     at_edge = best in (0, len(grid) - 1)
-    return float(np.exp(centre)), float("inf") if at_edge else float(sd), float(reduced)
+    theta = _fit(parts, ages, reference / np.exp(centre), basis)[1]
+    times = np.linspace(basis.knots[3], basis.knots[-4], 400)
+    curve = basis(times) @ theta
+    return _FlowFit(float(np.exp(centre)), np.inf if at_edge else float(sd), float(reduced), (times, curve))
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The runs' pixels with the bins of age, ready to be fitted."""
+
+    views: list[_Seen]
+    basis: dict[int, _InletBasis]
+    bins: Array
+    reference_ml_s: float
+    settings: InflowSettings
+
+    @staticmethod
+    def of(views: list[_Seen], reference_ml_s: float, settings: InflowSettings) -> _Reading:
+        longest = 2.0 * max(float(s.times[-1] - s.times[0]) for s in views)
+        # transit times scale with the flow, so bins are denser where the blood is young
+        bins = np.concatenate([[0.0], np.geomspace(0.004, max(longest, 0.1), 90)])
+        return _Reading(views, {s.injection: _InletBasis.over(s.times) for s in views}, bins, reference_ml_s, settings)
+
+    def pixel_ages(self, ages: Array, inside: NDArray[np.bool_]) -> list[Array]:
+        """Per run (P, B): line integral of the blood of every age; ages (samples, N) of the points in the Gaussians."""
+        spread = _age_weights(ages, inside, self.bins)
+        return [(s.gaussians @ spread).toarray() for s in self.views]
+
+    def fits(self, pixel_ages: list[Array], keep: list[NDArray[np.bool_]]) -> list[_FlowFit]:
+        """One fit per injection over the kept pixels of its runs; injections with too few pixels are left out."""
+        found = []
+        for injection, basis in self.basis.items():
+            parts = [
+                _normal(h, s, k)
+                for h, s, k in zip(pixel_ages, self.views, keep, strict=True)
+                if s.injection == injection and k.sum() >= 20
+            ]
+            if parts:
+                found.append(_search(parts, self.bins, self.reference_ml_s, basis, self.settings))
+        return found
 
 
 def estimate_inflow(
@@ -225,79 +283,132 @@ def estimate_inflow(
     settings: InflowSettings,
     seed: int = 0,
 ) -> InflowEstimate:
-    """Flow from the frames, with the velocity's shape from field_ (any flow).
+    """Flow from the frames, with the velocity's shape from field_ (solved for any flow).
 
     cameras: one (1,) Cameras for every run. Raises NoArrival where the frames do not tell.
     """
     solver = field_.solver
-    lumen = solver.lumen
-    reference = float(field_.scales.flow_ml_s)
     at = solver.coordinates(cloud.mean)
-    branch = at.membership.argmax(1)
-    seen = [_look(r, c, cloud, at.path, branch, settings) for r, c in zip(runs, cameras, strict=True)]
+    seen = [
+        _look(r, c, cloud, at.path, at.membership.argmax(1), settings) for r, c in zip(runs, cameras, strict=True)
+    ]
     views = [s for s in seen if s is not None]
     if not views:
         raise NoArrival("no run shows contrast in the vessel above its noise")
-    trunk = lumen.tree.branches[0]
-    radius = float(np.median(trunk.radius_mm))
-    length = float(trunk.arc_length_mm[-1])
+    reading = _Reading.of(views, field_.scales.flow_ml_s, settings)
+    trunk = solver.lumen.tree.branches[0]
+    radius, length = float(np.median(trunk.radius_mm)), float(trunk.arc_length_mm[-1])
     origins = np.arange(0.0, max(settings.origin_part * length, 1e-6), settings.origin_step_radii * radius)
+    points, inside = _points_in(cloud, solver.lumen, settings.samples, 0.5 * radius, seed)
+    ages = np.full((*inside.shape, len(origins)), np.inf)
+    ages[inside] = transit_times(field_, points[inside], origins, settings.transit)
+    chosen = _origin(reading, ages, inside, origins, radius)
+    pixel_ages = reading.pixel_ages(ages[..., chosen], inside)
+    windows = _windows(reading, pixel_ages, solver.lumen.tree, solver.shares, float(origins[chosen]))
+    if not np.isfinite(windows[:, 3]).any():
+        raise NoArrival("the frames do not show the contrast moving along the vessel")
+    flows = np.array([_agreed(windows[windows[:, 0] == b], settings)[0] for b in range(len(solver.shares))])
+    return _settled(reading, pixel_ages, windows, flows, solver.shares, float(origins[chosen]), ages[..., chosen], inside)
+
+
+def _points_in(
+    cloud: GaussianCloud, lumen: Lumen, samples: int, widest_mm: float, seed: int
+) -> tuple[Array, NDArray[np.bool_]]:
+    """(samples, N, 3) points drawn from the Gaussians, and which of them lie in the lumen."""
     generator = np.random.default_rng(seed)
-    local = generator.standard_normal((settings.samples, len(cloud), 3)) * np.minimum(cloud.sigma, 0.5 * radius)
-    points = np.concatenate([cloud.mean + rotated(cloud.quaternion, offset) for offset in local])
-    inside = lumen.wall(points) > 0
-    ages_of = np.full((len(points), len(origins)), np.inf)
-    ages_of[inside] = transit_times(field_, points[inside], origins, settings.transit)
-    shape = (settings.samples, len(cloud), len(origins))
-    ages_of = ages_of.reshape(shape)
-    inside = inside.reshape(shape[:2])
-    # ages scale with the flow: bins are denser where the blood is young
-    longest = 2.0 * max(float(s.times[-1] - s.times[0]) for s in views)
-    bins = np.concatenate([[0.0], np.geomspace(0.004, max(longest, 0.1), 90)])
+    local = generator.standard_normal((samples, len(cloud), 3)) * np.minimum(cloud.sigma, widest_mm)
+    points = np.stack([cloud.mean + rotated(cloud.quaternion, offset) for offset in local])
+    return points, lumen.wall(points.reshape(-1, 3)).reshape(samples, -1) > 0
 
-    def pixel_ages(origin: int) -> list[Array]:
-        spread = _age_weights(ages_of[..., origin], inside, bins)
-        return [np.asarray((s.gaussians @ spread)) for s in views]
 
-    basis = {s.injection: _InletBasis.over(s.times) for s in views}
+def _origin(
+    reading: _Reading, ages: Array, inside: NDArray[np.bool_], origins: Array, radius: float
+) -> int:
+    """Index of the path length from which the dye travels as a mixed front.
 
-    def normals(h: list[Array], keep: list[NDArray[np.bool_]], injection: int) -> list[_Normal]:
-        return [
-            _normal(own, s, k)
-            for own, s, k in zip(h, views, keep, strict=True)
-            if s.injection == injection and k.sum() >= 20
-        ]
-
-    # where does the dye enter mixed? All origins are judged on the same pixels, downstream of the last
-    best_origin, best = 0, np.inf
+    All candidates are judged on the same pixels, downstream of the last; a later one must be clearly better.
+    """
+    keep = [s.path > origins[-1] + radius for s in reading.views]
+    best, lowest = 0, np.inf
     for j in range(len(origins)):
-        keep = [(s.path > origins[-1] + radius) for s in views]
-        total = 0.0
-        for injection in basis:
-            parts = normals(pixel_ages(j), keep, injection)
-            if parts:
-                total += _search(parts, bins, reference, basis[injection], settings)[2]
-        if total < best * 0.98:
-            best_origin, best = j, total
-    h = pixel_ages(best_origin)
-    windows: list[tuple[float, float, float, float]] = []
-    start = {-1: 0.0}
-    for b, own in enumerate(lumen.tree.branches):
-        first = start[own.parent]
-        start[b] = first + float(own.arc_length_mm[-1])
-        r = float(np.median(own.radius_mm))
-        span = min(settings.window_radii * r, start[b] - first)
-        lower = max(first, origins[best_origin]) if b == 0 else first
-        middles = np.arange(lower + span / 2, start[b] - span / 2 + 1e-6, settings.window_step_radii * r)
-        for middle in middles:
-            keep = [(s.branch == b) & (np.abs(s.path - middle) < span / 2) for s in views]
-            for injection in basis:
-                parts = normals(h, keep, injection)
-                if parts:
-                    q, sd, _ = _search(parts, bins, reference, basis[injection], settings)
-                    windows.append((b, middle, q * solver.shares[b], sd))
-    table = np.array(windows).reshape(-1, 4)
-    return _consensus(table, h, views, basis, bins, reference, origins[best_origin], ages_of[..., best_origin], inside, field_, settings, normals)
+        fits = reading.fits(reading.pixel_ages(ages[..., j], inside), keep)
+        misfit = float(np.mean([f.misfit for f in fits])) if fits else np.inf
+        if misfit < 0.95 * lowest:
+            best, lowest = j, misfit
+    return best
+
+
+def _windows(
+    reading: _Reading, pixel_ages: list[Array], tree: CentrelineTree, shares: Array, origin_mm: float
+) -> Array:
+    """(W, 4): branch, path length of the middle, flow in the branch ml/s, standard deviation of its logarithm."""
+    rows: list[tuple[float, float, float, float]] = []
+    end = {-1: 0.0}
+    for b, branch in enumerate(tree.branches):
+        first = max(end[branch.parent], origin_mm)
+        end[b] = end[branch.parent] + float(branch.arc_length_mm[-1])
+        radius = float(np.median(branch.radius_mm))
+        span = min(reading.settings.window_radii * radius, end[b] - first)
+        step = reading.settings.window_step_radii * radius
+        for middle in np.arange(first + span / 2, end[b] - span / 2 + 1e-6, step):
+            keep = [(s.branch == b) & (np.abs(s.path - middle) < span / 2) for s in reading.views]
+            rows += [(b, middle, f.flow_ml_s * shares[b], f.log_sd) for f in reading.fits(pixel_ages, keep)]
+    return np.array(rows).reshape(-1, 4)
+
+
+def _agreed(windows: Array, settings: InflowSettings) -> tuple[float, NDArray[np.bool_]]:
+    """Flow that most windows of a branch agree on (NaN where none tells), and which of them do."""
+    told = np.isfinite(windows[:, 3])
+    if not told.any():
+        return float("nan"), told
+    log_flow = np.log(windows[:, 2])
+    weight = np.where(told, 1 / (np.where(told, windows[:, 3], 1) ** 2 + settings.model_sd**2), 0)
+    order = np.argsort(log_flow)
+    middle = log_flow[order][np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2)]
+    near = told & (np.abs(log_flow - middle) < settings.agreement)
+    return float(np.exp(np.average(log_flow[near], weights=weight[near]))), near
+
+
+def _settled(
+    reading: _Reading,
+    pixel_ages: list[Array],
+    windows: Array,
+    flows: Array,
+    shares: Array,
+    origin_mm: float,
+    ages: Array,
+    inside: NDArray[np.bool_],
+) -> InflowEstimate:
+    """One joint fit over the windows of the trunk that agree; its interval holds their scatter too."""
+    settings = reading.settings
+    lead = 0 if np.isfinite(flows[0]) else int(np.nanargmax(np.where(np.isfinite(flows), shares, np.nan)))
+    own = windows[windows[:, 0] == lead]
+    _, near = _agreed(own, settings)
+    step = float(np.diff(np.unique(own[:, 1])).min()) if len(np.unique(own[:, 1])) > 1 else np.inf
+    reach = max(step, 1e-3)
+    middles = own[near, 1]
+    keep = [
+        (s.branch == lead) & (np.abs(s.path[:, None] - middles[None]).min(1) <= reach) for s in reading.views
+    ]
+    fits = reading.fits(pixel_ages, keep)
+    weight = np.array([1 / (min(f.log_sd, 10.0) ** 2 + settings.model_sd**2) for f in fits])
+    log_flow = float(np.average([np.log(f.flow_ml_s) for f in fits], weights=weight))
+    scatter = float(np.std(np.log(own[near, 2]))) if near.sum() > 1 else settings.agreement / 2
+    sd = float(np.sqrt(1 / weight.sum() + scatter**2 / max(np.sqrt(near.sum()), 1)))
+    inflow = float(np.exp(log_flow))
+    branch = flows.copy()
+    branch[lead] = inflow * shares[lead]
+    curves = tuple(f.curve for f in fits)
+    scale = reading.reference_ml_s / inflow
+    typical = np.where(inside & np.isfinite(ages), ages, np.nan)
+    some = np.isfinite(typical).any(0)
+    median = np.full(len(some), np.nan)
+    median[some] = np.nanmedian(typical[:, some], axis=0)
+    times, curve = curves[0]
+    front = float(times[np.argmax(curve >= 0.5 * curve.max())])
+    return InflowEstimate(
+        inflow, inflow * sd, branch, front + scale * median, origin_mm, windows, curves, fits[0].misfit
+    )
 
 
 def _age_weights(ages: Array, inside: NDArray[np.bool_], bins: Array) -> sparse.csr_matrix:

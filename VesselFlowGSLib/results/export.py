@@ -41,7 +41,7 @@ LOCK = ".vesselflowgs.lock"
 
 OUR_FILES = (
     "field.vtu", "field.vti", "field_series.json", "field_series.pvd", "surface.vtp", "centerline.vtp",
-    "streamlines.vtp", "gaussians.ply", "report.png", "report.html", SUMMARY,
+    "streamlines.vtp", "gaussians.ply", "report.png", "report.html", "checkpoint.npz", SUMMARY,
 )  # fmt: skip
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -303,6 +303,9 @@ def _write_data(snapshot: Snapshot, folder: Path) -> set[str]:
     if snapshot.field is not None and snapshot.flow_status.get("status") != "unknown":
         mesh = snapshot.field
         jobs["field.vtu"] = lambda part: write_volume(part, mesh)
+    if snapshot.checkpoint is not None:
+        checkpoint: dict[str, Any] = dict(snapshot.checkpoint)
+        jobs["checkpoint.npz"] = lambda part: np.savez_compressed(part, allow_pickle=False, **checkpoint)
     for name, job in jobs.items():
         _put(folder / name, job)
     return set(jobs)

@@ -88,6 +88,7 @@ class Snapshot:
     message      one line for a person: what was just finished
     flow_status  {"status": "pending" | "unknown" | "solved", "why": …}
     geometry     numbers and words about the lumen for summary.json (openings, branches, volume, …)
+    checkpoint   named arrays that a later run can go on from
     provenance   inputs, settings, versions, seed, backend for summary.json; no patient identifiers
     """
 
@@ -104,4 +105,5 @@ class Snapshot:
     flow_status: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"status": "pending"})
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    checkpoint: Mapping[str, NDArray[Any]] | None = None
     timings_s: Mapping[str, float] = dataclasses.field(default_factory=dict)

@@ -1,0 +1,167 @@
+"""From the state of a reconstruction to the Snapshot that a person sees."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from VesselFlowGSLib import __version__
+from VesselFlowGSLib.acquisition.study import Study
+from VesselFlowGSLib.flow.fluid import Fluid
+from VesselFlowGSLib.flow.solve import NetworkField
+from VesselFlowGSLib.gaussians.cloud import GaussianCloud
+from VesselFlowGSLib.lumen.wall import Lumen
+from VesselFlowGSLib.reconstruction.settings import ReconstructionSettings
+from VesselFlowGSLib.results import derived
+from VesselFlowGSLib.results.snapshot import CloudArrays, Figure, Polylines, Snapshot, Stage, Surface, VolumeMesh
+
+Array = NDArray[np.float64]
+NORMAL_90 = 1.645
+
+
+@dataclasses.dataclass(frozen=True)
+class Display:
+    """What of the geometry is drawn; computed once."""
+
+    surface: Surface
+    mesh: VolumeMesh
+    warnings: tuple[str, ...]
+
+    @staticmethod
+    def of(lumen: Lumen, settings: ReconstructionSettings) -> Display:
+        mesh, warnings = derived.volume_mesh(lumen, settings.derived)
+        return Display(derived.lumen_surface(lumen, settings=settings.derived), mesh, tuple(warnings))
+
+
+def cloud_arrays(cloud: GaussianCloud, flow: NetworkField | None = None) -> CloudArrays:
+    """The Gaussians, with the flow at their means where it is known."""
+    velocity = None if flow is None else flow.velocity(cloud.mean)
+    pressure = None if flow is None else flow.pressure(cloud.mean)
+    return CloudArrays(
+        cloud.mean,
+        cloud.sigma,
+        cloud.quaternion,
+        cloud.attenuation,
+        cloud.occupancy,
+        cloud.arrival_s,
+        velocity,
+        pressure,
+    )
+
+
+def geometry_words(lumen: Lumen, words: Mapping[str, Any]) -> dict[str, Any]:
+    """Openings and branches for summary.json, LPS mm."""
+    return {
+        "openings": [
+            {
+                "name": o.name,
+                "centre_lps_mm": [round(float(v), 3) for v in o.centre],
+                "normal": [round(float(v), 5) for v in o.normal],
+                "radius_mm": round(o.radius_mm, 4),
+            }
+            for o in lumen.openings
+        ],
+        "branches": [
+            {
+                "parent": b.parent,
+                "length_mm": round(float(b.arc_length_mm[-1]), 3),
+                "mean_radius_mm": round(float(b.radius_mm.mean()), 4),
+                "min_radius_mm": round(float(b.radius_mm.min()), 4),
+            }
+            for b in lumen.tree.branches
+        ],
+        **words,
+    }
+
+
+def provenance(study: Study, settings: ReconstructionSettings) -> dict[str, Any]:
+    """Inputs, settings, versions, seed and backend of a result; no patient identifiers."""
+    packages = ("numpy", "scipy", "torch", "vtk", "SimpleITK", "pydicom", "scikit-image")
+    versions = {"vesselflowgs": __version__, "python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "inputs": {
+            "volume": None if study.volume is None else study.volume.name,
+            "runs": {run.name: run.role.value for run in study.runs},
+            "study.toml": dataclasses.asdict(study.description),
+            "notes": list(study.notes),
+        },
+        "settings": dataclasses.asdict(settings),
+        "versions": versions,
+        "seed": settings.seed,
+        "backend": {"projection": "torch", "flow": "torch, float64, cpu"},
+    }
+
+
+def geometry_snapshot(
+    lumen: Lumen, cloud: GaussianCloud, display: Display, settings: ReconstructionSettings, **rest: Any
+) -> Snapshot:
+    """The vessel, before or without its flow."""
+    origins = derived.FigureOrigins(geometry="measured", flow="estimated")
+    return Snapshot(
+        cloud=cloud_arrays(cloud),
+        surface=display.surface,
+        centreline=derived.centreline_arrays(lumen, None),
+        figures=derived.geometry_figures(lumen, display.mesh, origins),
+        **rest,
+    )
+
+
+def flow_snapshot(
+    lumen: Lumen,
+    cloud: GaussianCloud,
+    display: Display,
+    flow: NetworkField,
+    fluid: Fluid,
+    relative_sd: float | None,
+    inflow_origin: str,
+    settings: ReconstructionSettings,
+    stage: Stage,
+    **rest: Any,
+) -> Snapshot:
+    """The vessel with its flow. relative_sd: of an estimated inflow; it widens the figures that hang on it."""
+    mesh = derived.sample_flow(display.mesh, lumen, flow)
+    surface = derived.wall_arrays(display.surface, lumen, flow, fluid, settings.derived)
+    origins = derived.FigureOrigins(
+        geometry="measured", flow="estimated", by_name={"mean_inflow": inflow_origin}
+    )
+    figures = derived.figures(lumen, flow, fluid, mesh, surface, origins, settings.derived)
+    if relative_sd is not None:
+        figures = with_intervals(figures, relative_sd)
+    lines: Polylines | None = None
+    if stage in (Stage.DONE, Stage.FLOW):
+        lines = derived.streamlines(lumen, flow, settings.schedule.streamlines, settings.seed, settings.derived)
+    return Snapshot(
+        stage=stage,
+        cloud=cloud_arrays(cloud, flow),
+        surface=surface,
+        centreline=derived.centreline_arrays(lumen, flow),
+        field=mesh,
+        streamlines=lines,
+        figures=figures,
+        **rest,
+    )
+
+
+def with_intervals(figures: Mapping[str, Figure], relative_sd: float) -> dict[str, Figure]:
+    """90 % intervals from the inflow's: speed grows with flow, pressure and wall stress between flow and its square."""
+    power = {"mean_inflow": 1.0, "max_speed": 1.0, "reynolds": 1.0, "mean_wss": 1.3, "max_wss": 1.3}
+    found = dict(figures)
+    for name, figure in figures.items():
+        exponent = power.get(name, 1.5 if name.startswith("pressure_drop") else None)
+        if exponent is None:
+            continue
+        factor = float(np.exp(NORMAL_90 * exponent * relative_sd))
+        low, high = sorted((figure.value / factor, figure.value * factor))
+        found[name] = dataclasses.replace(figure, interval_90=(low, high))
+    return found

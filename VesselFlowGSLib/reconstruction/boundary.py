@@ -1,0 +1,110 @@
+"""What is known of the flow before it is solved: the fluid, a prescribed inflow, the split at the outlets."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from VesselFlowGSLib.acquisition.description import StudyDescription
+from VesselFlowGSLib.acquisition.study import Study
+from VesselFlowGSLib.errors import InputError
+from VesselFlowGSLib.flow.fluid import Fluid
+from VesselFlowGSLib.flow.network1d import murray_shares
+from VesselFlowGSLib.lumen.wall import Lumen
+
+Array = NDArray[np.float64]
+
+
+def fluid_of(description: StudyDescription) -> tuple[Fluid, list[str]]:
+    """The fluid as study.toml has it, and what had to be assumed."""
+    said = description.fluid
+    notes = []
+    if said.viscosity_pa_s is None:
+        notes.append("Viscosity was not given (fluid.viscosity_pa_s): 0.0035 Pa s is assumed.")
+    if said.density_kg_m3 is None:
+        notes.append("Density was not given (fluid.density_kg_m3): 1060 kg/m3 is assumed.")
+    if said.model not in (None, "newtonian"):
+        notes.append(
+            f"fluid.model {said.model!r} is not solved yet: blood is taken as Newtonian with the viscosity stated."
+        )
+    default = Fluid()
+    return (
+        Fluid(said.density_kg_m3 or default.density_kg_m3, said.viscosity_pa_s or default.viscosity_pa_s),
+        notes,
+    )
+
+
+def prescribed_inflow(study: Study) -> tuple[float | None, list[str]]:
+    """Mean inflow, ml/s, where study.toml gives one (as a number or a table over time); and notes."""
+    said = study.description.flow
+    notes = []
+    mean = said.mean_inflow_ml_s
+    if said.inflow_csv is not None:
+        table = _inflow_table(study.folder / said.inflow_csv)
+        mean = float(np.trapezoid(table[:, 1], table[:, 0]) / (table[-1, 0] - table[0, 0]))
+        if not mean > 0:
+            raise InputError(f"{said.inflow_csv}: the mean of flow_ml_s must be positive, not {mean:g}.")
+    if said.waveform == "pulsatile" or (said.inflow_csv is not None and np.ptp(table[:, 1]) > 0.05 * mean):
+        notes.append("The flow is solved as steady, at its mean over the cycle; pulsation is not solved yet.")
+    return mean, notes
+
+
+def _inflow_table(path: Path) -> Array:
+    """(n, 2) time_s, flow_ml_s; raises InputError with the line that is wrong."""
+    where = path.name
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{where}: cannot be read ({error}); see flow.inflow_csv in study.toml.") from None
+    if len(rows) < 2 or "time_s" not in rows[0] or "flow_ml_s" not in rows[0]:
+        raise InputError(f"{where}: needs a header time_s,flow_ml_s and at least two rows.")
+    values = []
+    for number, row in enumerate(rows, 2):
+        try:
+            pair = float(row["time_s"]), float(row["flow_ml_s"])
+        except (TypeError, ValueError):
+            raise InputError(f"{where}, line {number}: not two numbers.") from None
+        if not all(math.isfinite(v) for v in pair):
+            raise InputError(f"{where}, line {number}: not finite.")
+        values.append(pair)
+    table = np.array(values)
+    if (np.diff(table[:, 0]) <= 0).any():
+        raise InputError(f"{where}: time_s must increase from line to line.")
+    return table
+
+
+@dataclass(frozen=True)
+class Split:
+    """Part of the inflow that leaves every leaf of the tree, and whether the user said so."""
+
+    shares: Array
+    given: bool
+
+
+def outlet_split(study: Study, lumen: Lumen) -> tuple[Split, list[str]]:
+    """Shares from study.toml where all outlets have one, else Murray's law."""
+    leaves = lumen.tree.leaves
+    if len(leaves) == 1:
+        return Split(np.ones(1), True), []
+    said = study.description.outlet
+    shares = [o.share for o in said]
+    notes = []
+    if shares and len(shares) == len(lumen.outlets) and all(s is not None for s in shares):
+        by_leaf = {o.branch: float(s or 0.0) for o, s in zip(lumen.outlets, shares, strict=True)}
+        values = np.array([by_leaf[leaf] for leaf in leaves])
+        return Split(values / values.sum(), True), notes
+    if any(o.pressure_pa is not None or o.resistance_pa_s_ml is not None for o in said):
+        notes.append("Outlet pressures and resistances are not solved yet; the split is found otherwise.")
+    return Split(murray_shares(lumen.tree), False), notes
+
+
+def split_of_branches(branch_ml_s: Array, lumen: Lumen, fallback: Array) -> Array:
+    """Shares of the leaves from flows that the dye told, where it told them for every leaf."""
+    flows = branch_ml_s[list(lumen.tree.leaves)]
+    return np.asarray(flows / flows.sum()) if np.isfinite(flows).all() else fallback
