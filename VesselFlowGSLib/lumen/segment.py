@@ -38,7 +38,7 @@ class SegmentSettings:
     levels               fractions of the contrast at which the vessel is sought, tried until it connects all seeds
     bridge_level         fraction of the contrast down to which a vessel goes on without seeds (a narrowing)
     seed_reach_mm        how far from the vessel a click may be
-    tube_length_radii    the shortest tube, in units of its radius
+    tube_length_radii    the shortest tube, in units of its largest radius
     tube_fill            largest ratio of a tube's volume to that of the discs along its medial line
     margin_mm            kept around the way between the seeds
     variation_mm         length over which plateau and background may change
@@ -327,7 +327,9 @@ def _longest_tube(mask: Mask, volume: Volume, settings: SegmentSettings) -> Mask
         length = len(radius) * float(spacing.mean())
         discs = float((np.pi * radius**2).sum() * spacing.mean())
         fill = part.sum() * float(np.prod(spacing)) / max(discs, 1e-9)
-        if length < settings.tube_length_radii * float(np.median(radius)) or fill > settings.tube_fill:
+        way = np.argwhere(medial) * spacing
+        way = (way - way.mean(0)) @ np.linalg.svd(way - way.mean(0), full_matrices=False)[2][0]
+        if np.ptp(way) < settings.tube_length_radii * float(depth.max()) or fill > settings.tube_fill:
             continue
         if length * float(np.median(radius)) > best_score:
             best, best_score = i + 1, length * float(np.median(radius))
