@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
+
 from VesselFlowGSLib.acquisition.study import Volume
 
 Distance = Callable[[np.ndarray], np.ndarray]
@@ -29,9 +30,9 @@ def union(*parts: Distance) -> Distance:
     return lambda x: np.max([part(x) for part in parts], axis=0)
 
 
-def line(direction: Sequence[float], half_length_mm: float = 30.0) -> np.ndarray:
+def line(direction: Sequence[float], half_length_mm: float = 20.0) -> np.ndarray:
     d = np.asarray(direction, float) / np.linalg.norm(direction)
-    return np.arange(-half_length_mm, half_length_mm, 0.02)[:, None] * d
+    return np.arange(-half_length_mm, half_length_mm, 0.08)[:, None] * d
 
 
 def volume_of(

@@ -4,6 +4,7 @@ from analytic_volumes import line, tube, union, volume_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
+
 from VesselFlowGSLib.acquisition.study import Volume
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.lumen.segment import (

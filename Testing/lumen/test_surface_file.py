@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvista as pv
-import SimpleITK as sitk
+import SimpleITK
 from analytic_lumens import bent_tube
+
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.lumen.surface_file import lumen_from_file
 
@@ -42,10 +43,10 @@ def test_labelmap_gives_the_tube(tmp_path: Path) -> None:
     h, low = 0.3, np.array([-4.0, -4.0, 1.0])
     n = (90, 27, 60)
     x = low + h * np.stack(np.meshgrid(*map(np.arange, n), indexing="ij"), -1).reshape(-1, 3)
-    label = sitk.GetImageFromArray((truth.wall(x).reshape(n) > 0).astype(np.uint8).transpose(2, 1, 0))
+    label = SimpleITK.GetImageFromArray((truth.wall(x).reshape(n) > 0).astype(np.uint8).transpose(2, 1, 0))
     label.SetSpacing([h] * 3)
     label.SetOrigin(low.tolist())
-    sitk.WriteImage(label, str(tmp_path / "lumen.nrrd"))
+    SimpleITK.WriteImage(label, str(tmp_path / "lumen.nrrd"))
     lumen = lumen_from_file(tmp_path / "lumen.nrrd")
     assert len(lumen.openings) == 2
     assert abs(lumen.tree.branches[0].radius_mm.mean() / 1.5 - 1) < 0.03

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from analytic_lumens import bent_tube, straight_tube
+
 from VesselFlowGSLib.lumen.wall import Lumen, WallDistance
 
 

@@ -1,32 +1,42 @@
-"""From occupancy to the lumen: centreline tree with radii and openings, and the wall between them.
-
-The wall of a blurred tube does not lie at half of the contrast: there the image has the value wall_value(R / sigma),
-which falls with the radius. The threshold therefore follows the local radius, to a fixed point.
-"""
+"""From occupancy to the lumen: centreline tree with radii and openings, and the wall between them."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.interpolate import interp1d
-from scipy.optimize import minimize
-from scipy.signal import savgol_filter
 from scipy.spatial import cKDTree
-from skimage.graph import MCP_Geometric
-from skimage.measure import marching_cubes
-from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
+from skimage import measure
+from vtkmodules.util import numpy_support
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from vtkmodules.vtkFiltersCore import vtkWindowedSincPolyDataFilter
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.lumen.centreline import Branch, CentrelineTree, Opening, rerooted
-from VesselFlowGSLib.lumen.segment import Occupancy, axis_value, blurred_disc, radius_from_contour, wall_value
+from VesselFlowGSLib.lumen.segment import Occupancy, axis_value
+from VesselFlowGSLib.lumen.tracing import (
+    Curve,
+    ExtractionSettings,
+    Graph,
+    Image,
+    calibrated,
+    curves_about,
+    degrees,
+    frames,
+    joined,
+    neighbours,
+    refined,
+    resampled,
+    sections,
+    tangents,
+    traced_ways,
+    ways_from,
+)
 from VesselFlowGSLib.lumen.wall import Lumen, WallDistance
 
 Array = NDArray[np.float64]
@@ -34,52 +44,11 @@ Grid = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Point = Sequence[float]
 
-
-@dataclass(frozen=True)
-class ExtractionSettings:
-    """How wall and centreline are drawn. Lengths "in radii" are in units of the local radius.
-
-    smoothing_voxels     blur of the occupancy against noise; counted into the edge's blur
-    station_radii        spacing of centreline points
-    smoothing_radii      window over which a centreline point is fitted by a parabola
-    rays                 cast in each cross-section
-    passes               of re-centring and threshold; damping of the threshold's step
-    calibrations         of the edge's blur and the plateau on the cross-sections found
-    calibration_sections at most about so many cross-sections are used for it
-    spur_radii           a shorter side branch, from its parent's wall on, is none
-    bulge_radii          a shorter blind side branch is a bulge of the wall (an aneurysm), not a vessel
-    most_branches        traced at most
-    resolvable_sigma     the smallest radius at which a vessel may end, in units of the edge's blur
-    cut_radii            a branch that is left out is cut this far from the wall, in radii of its parent
-    spike_radii          a protrusion narrower than this, in radii of the vessel, is the stump of a thin branch: cut
-    stub_radii           the wall runs on so far past an opening
-    grid_per_radius      grid points of the wall distance along the smallest radius
-    coarsest_grid        as a fraction of the image's voxel, whatever the radius
-    max_grid_points      bounds the grid; it is made coarser
-    surface_smoothing_radii   wavelength below which roughness of the wall is noise (the tube does not shrink)
-    edge_error_scale     error of the wall, in radii, at which confidence has fallen to one half
-    """
-
-    smoothing_voxels: float = 0.6
-    station_radii: float = 0.35
-    smoothing_radii: float = 2.4
-    rays: int = 32
-    passes: int = 6
-    damping: float = 0.6
-    calibrations: int = 2
-    calibration_sections: int = 150
-    spur_radii: float = 1.3
-    bulge_radii: float = 3.0
-    most_branches: int = 200
-    resolvable_sigma: float = 1.0
-    cut_radii: float = 0.2
-    spike_radii: float = 0.45
-    stub_radii: float = 2.0
-    grid_per_radius: float = 5.0
-    coarsest_grid: float = 0.75
-    max_grid_points: int = 6_000_000
-    surface_smoothing_radii: float = 0.9
-    edge_error_scale: float = 0.1
+# These libraries bring no types.
+surface_of: Any = measure.marching_cubes
+vtk_array: Any = numpy_support.numpy_to_vtk
+vtk_ids: Any = numpy_support.numpy_to_vtkIdTypeArray
+plain_array: Any = numpy_support.vtk_to_numpy
 
 
 def lumen_from_occupancy(
@@ -96,15 +65,15 @@ def lumen_from_occupancy(
     Raises InputError: nothing to follow, or a point that is not on the vessel.
     """
     settings = settings or ExtractionSettings()
-    image = _Image.of(occupancy, settings)
+    image = Image.of(occupancy, settings)
     clicks = ([] if inlet is None else [np.asarray(inlet, float)]) + [np.asarray(p, float) for p in outlets]
-    traced = _trace(image, clicks[0] if clicks else None, settings)
+    traced = traced_ways(image, clicks[0] if clicks else None, settings)
     if len(clicks) > 1:
-        traced = _about(traced, clicks)
-    graph = _refined(traced, image, settings)
+        traced = curves_about(traced, clicks)
+    graph = refined(traced, image, settings)
     for _ in range(settings.calibrations):
-        image = _calibrated(image, graph, settings)
-        graph = _refined(traced, image, settings)
+        image = calibrated(image, graph, settings)
+        graph = refined(traced, image, settings)
     kept = _kept_part(graph, image, inlet, outlets, settings)
     return _lumen(kept, image, settings)
 
@@ -127,479 +96,6 @@ def with_inlet(lumen: Lumen, opening_name: str) -> Lumen:
     return replace(lumen, tree=tree, openings=tuple(openings))
 
 
-# ---- the image, as the lumen reads it
-
-
-@dataclass(frozen=True)
-class _Image:
-    """Smoothed occupancy as a cubic spline (coefficients), and the blur of its edge, smoothing included."""
-
-    occupancy: Occupancy
-    smooth: Grid
-    coefficients: Grid
-    sigma: float
-    noise: float
-
-    @staticmethod
-    def of(occupancy: Occupancy, settings: ExtractionSettings) -> _Image:
-        g = settings.smoothing_voxels
-        smooth = ndimage.gaussian_filter(occupancy.values, g, mode="nearest")
-        sigma = float(np.hypot(occupancy.sigma_mm, g * occupancy.spacing_mm))
-        passed = (1 / (2 * np.sqrt(np.pi) * g)) ** 1.5 if g > 0.4 else 1.0
-        coefficients = ndimage.spline_filter(smooth, order=3, output=np.float32, mode="nearest")
-        return _Image(occupancy, smooth, coefficients, sigma, occupancy.noise * min(1.0, passed))
-
-    def __call__(self, points: Array) -> Array:
-        index = self.occupancy.index(points.reshape(-1, 3))
-        value = ndimage.map_coordinates(self.coefficients, index.T, order=3, mode="nearest", prefilter=False)
-        return np.asarray(value, float).reshape(points.shape[:-1])
-
-    def covered(self, points: Array) -> Mask:
-        """Inside the data, on the grid."""
-        index = np.round(self.occupancy.index(points.reshape(-1, 3))).astype(int)
-        shape = np.array(self.occupancy.covered.shape)
-        inside = ((index >= 0) & (index < shape)).all(1)
-        index = np.clip(index, 0, shape - 1)
-        return np.asarray((inside & self.occupancy.covered[tuple(index.T)]).reshape(points.shape[:-1]))
-
-    def level(self, radius: Array) -> Array:
-        """Value at the wall of a tube of this radius."""
-        return wall_value(radius / self.sigma)
-
-
-# ---- a graph of curves
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """A centreline between two nodes."""
-
-    start: int
-    end: int
-    points: Array
-    radius: Array
-
-    @property
-    def length(self) -> float:
-        return float(np.linalg.norm(np.diff(self.points, axis=0), axis=1).sum())
-
-    def reversed(self) -> _Curve:
-        return _Curve(self.end, self.start, self.points[::-1], self.radius[::-1])
-
-
-Graph = list[_Curve]
-
-
-def _degrees(graph: Iterable[_Curve]) -> dict[int, int]:
-    degree: dict[int, int] = defaultdict(int)
-    for c in graph:
-        degree[c.start] += 1
-        degree[c.end] += 1
-    return degree
-
-
-def _joined(graph: Graph, keep: Iterable[int] = ()) -> Graph:
-    """Curves that meet two by two become one; nodes in keep stay."""
-    graph, keep = list(graph), set(keep)
-    while True:
-        degree = _degrees(graph)
-        node = next((n for n, d in degree.items() if d == 2 and n not in keep), None)
-        if node is None:
-            return graph
-        ends = [c for c in graph if node in (c.start, c.end)]
-        if len(ends) == 1:
-            keep.add(node)
-            continue
-        a = ends[0] if ends[0].end == node else ends[0].reversed()
-        b = ends[1] if ends[1].start == node else ends[1].reversed()
-        joined = _Curve(
-            a.start, b.end, np.concatenate([a.points, b.points[1:]]), np.concatenate([a.radius, b.radius[1:]])
-        )
-        graph = [c for c in graph if c is not ends[0] and c is not ends[1]] + [joined]
-
-
-# ---- tracing
-
-
-def _trace(image: _Image, start: Array | None, settings: ExtractionSettings) -> Graph:
-    """Cheapest ways through the middle of the vessel from one end to all others (as TEASAR does)."""
-    occupancy = image.occupancy
-    if not occupancy.piece.any():
-        raise InputError("The occupancy holds no vessel.")
-    box = tuple(slice(s.start, s.stop) for s in ndimage.find_objects(occupancy.piece.astype(np.uint8))[0])
-    offset = np.array([s.start for s in box])
-    piece, smooth = np.pad(occupancy.piece[box], 1), np.pad(image.smooth[box], 1)
-    # The data's border is no wall: there the depth is read as if the tube went on.
-    inner = np.pad(ndimage.distance_transform_edt(np.pad(occupancy.piece[box], 8, mode="edge"))[8:-8, 8:-8, 8:-8], 1)
-    depth = np.asarray(np.where(piece, inner + 0.5 * np.clip(smooth, 0, 1), 0))
-    voxels = np.argwhere(piece)
-    at = cKDTree(voxels)
-    cost = np.where(piece, 1 / np.maximum(depth, 0.1) ** 3, -1.0)
-    unit = np.where(piece, 1.0, -1.0)
-    if start is None:
-        root = tuple(voxels[int(np.argmax(depth[piece]))])
-        reach = MCP_Geometric(unit).find_costs([root])[0]
-        root = tuple(voxels[int(np.argmax(np.where(np.isfinite(reach[piece]), reach[piece], -1)))])
-    else:
-        root = _middle(voxels, depth[piece], occupancy.index(start) - offset + 1)
-    reach = MCP_Geometric(unit).find_costs([root])[0][piece]
-    ways = MCP_Geometric(cost)
-    ways.find_costs([root])
-    paths = _ways_to_tips(ways, voxels, reach, depth, root, at, settings)
-    if not paths:
-        raise InputError("The vessel is too short to follow. Enlarge geometry.region_lps_mm in study.toml.")
-    return _curves(paths, depth, lambda v: occupancy.lps(v + offset - 1), occupancy.spacing_mm, settings)
-
-
-def _middle(voxels: NDArray[np.intp], depth: Array, index: Array) -> tuple[int, ...]:
-    """The deep voxel near a click."""
-    distance = np.linalg.norm(voxels - index, axis=1)
-    nearest = int(np.argmin(distance))
-    near = np.flatnonzero(np.linalg.norm(voxels - voxels[nearest], axis=1) <= depth[nearest] + 3)
-    best = near[np.argmax(depth[near] - 0.7 * distance[near])]
-    return tuple(voxels[best])
-
-
-def _ways_to_tips(
-    ways: MCP_Geometric,
-    voxels: NDArray[np.intp],
-    reach: Array,
-    depth: Array,
-    root: tuple[int, ...],
-    at: cKDTree,
-    settings: ExtractionSettings,
-) -> list[NDArray[np.intp]]:
-    covered = ~np.isfinite(reach)
-    order = np.argsort(-np.where(covered, -1, reach), kind="stable")
-    traced: set[tuple[int, ...]] = set()
-    paths: list[NDArray[np.intp]] = []
-    for tip in order:
-        if covered[tip]:
-            continue
-        way = [tuple(v) for v in ways.traceback(tuple(voxels[tip]))]
-        first = max((i for i, v in enumerate(way) if v in traced), default=0)
-        new = np.array(way[first:])
-        steps = np.linalg.norm(np.diff(new, axis=0), axis=1).sum() if len(new) > 1 else 0.0
-        stem = depth[way[first]] if traced else 0.0
-        radius = depth[tuple(new.T)]
-        for c, r in zip(new, 1.3 * radius + 1.5, strict=True):
-            covered[at.query_ball_point(c, r)] = True
-        covered[tip] = True
-        if len(new) < 3 or steps - stem < settings.spur_radii * max(stem, 1.0):
-            continue
-        paths.append(new)
-        traced.update(way[first:])
-        if len(paths) >= settings.most_branches:
-            break
-    return paths
-
-
-def _curves(
-    paths: list[NDArray[np.intp]], depth: Array, lps: object, spacing: float, settings: ExtractionSettings
-) -> Graph:
-    """Paths, each of which begins on an earlier one, cut where others begin."""
-    begins = {tuple(p[0]) for p in paths}
-    number: dict[tuple[int, ...], int] = {}
-    graph: Graph = []
-    for path in paths:
-        cuts = [i for i, v in enumerate(path) if i in (0, len(path) - 1) or tuple(v) in begins]
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True):
-            nodes = [number.setdefault(tuple(path[i]), len(number)) for i in (a, b)]
-            part = path[a : b + 1]
-            graph.append(_Curve(nodes[0], nodes[1], lps(part), depth[tuple(part.T)] * spacing))  # type: ignore[operator]
-    return _without_short_links(_joined(graph))
-
-
-def _without_short_links(graph: Graph) -> Graph:
-    """Forks closer together than a radius are one fork."""
-    while True:
-        degree = _degrees(graph)
-        short = next(
-            (
-                c
-                for c in graph
-                if degree[c.start] > 2 and degree[c.end] > 2 and c.length < 0.8 * float(np.median(c.radius))
-            ),
-            None,
-        )
-        if short is None:
-            return graph
-        middle = short.points[len(short.points) // 2]
-        moved = []
-        for c in graph:
-            if c is short:
-                continue
-            points = c.points.copy()
-            if c.start in (short.start, short.end):
-                points[0] = middle
-            if c.end in (short.start, short.end):
-                points[-1] = middle
-            start = short.start if c.start == short.end else c.start
-            end = short.start if c.end == short.end else c.end
-            moved.append(_Curve(start, end, points, c.radius))
-        graph = moved
-
-
-def _about(graph: Graph, clicks: Sequence[Array]) -> Graph:
-    """The curves between the clicks, and those that leave them."""
-    held = [min(graph, key=lambda c: float(np.linalg.norm(c.points - p, axis=1).min())) for p in clicks]
-    nodes = [held[0].start, held[0].end]
-    ways = _ways_from(graph, nodes[0])
-    on_way = {frozenset(nodes)}
-    for c in held:
-        on_way.add(frozenset((c.start, c.end)))
-        for node in (c.start, c.end):
-            on_way.update(frozenset((d.start, d.end)) for d in ways.get(node, []))
-    touched = set().union(*on_way)
-    kept = [c for c in graph if c.start in touched or c.end in touched]
-    return kept
-
-
-# ---- refining
-
-
-def _resampled(points: Array, radius: Array, step: float) -> tuple[Array, Array]:
-    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    along += 1e-9 * np.arange(len(along))
-    n = max(4, int(round(along[-1] / step)) + 1)
-    at = np.linspace(0, along[-1], n)
-    kind = "cubic" if len(points) > 8 and step < 2.5 * along[-1] / len(points) else "linear"
-    return interp1d(along, points, kind=kind, axis=0)(at), np.interp(at, along, radius)
-
-
-def _smoothed(values: Array, window: int) -> Array:
-    """Running parabola: keeps bends as they are."""
-    window = min(window | 1, len(values) - 1 + len(values) % 2)
-    if window < 5:
-        return values
-    return np.asarray(savgol_filter(values, window, 2, axis=0, mode="interp"))
-
-
-def _tangents(points: Array) -> Array:
-    t = np.gradient(points, axis=0)
-    return np.asarray(t / np.maximum(np.linalg.norm(t, axis=1, keepdims=True), 1e-12))
-
-
-def _frames(tangent: Array) -> tuple[Array, Array]:
-    """Two unit vectors across each tangent."""
-    helper = np.eye(3)[np.argmin(np.abs(tangent), axis=1)]
-    a = np.cross(tangent, helper)
-    a /= np.linalg.norm(a, axis=1, keepdims=True)
-    return a, np.cross(tangent, a)
-
-
-@dataclass(frozen=True)
-class _Sections:
-    """Cross-sections: centroid (n, 3), equal-area radius (n,), share of rays that met the wall (n,).
-
-    direction (n, rays, 3) and reach (n, rays) mm of each ray from its point to the wall, NaN where it met none
-    """
-
-    centroid: Array
-    radius: Array
-    met: Array
-    direction: Array
-    reach: Array
-
-
-def _sections(field: object, points: Array, tangent: Array, guess: Array, level: Array, rays: int) -> _Sections:
-    """Casts rays in the plane across each tangent, out to where the field falls below the level.
-
-    Area and centroid in polar form: A = sum r^2 dtheta / 2, centroid = sum r^3 e dtheta / (3 A).
-    """
-    a, b = _frames(tangent)
-    theta = 2 * np.pi * np.arange(rays) / rays
-    direction = np.cos(theta)[None, :, None] * a[:, None] + np.sin(theta)[None, :, None] * b[:, None]
-    fraction = np.linspace(0, 2.4, 49)
-    distance = guess[:, None] * fraction
-    x = points[:, None, None] + distance[:, None, :, None] * direction[:, :, None]
-    value = field(x) - level[:, None, None]  # type: ignore[operator]
-    below = value < 0
-    hit = below.any(2) & ~below[:, :, 0]
-    last = np.clip(below.argmax(2), 1, None)
-    v1 = np.take_along_axis(value, last[..., None], 2)[..., 0]
-    v0 = np.take_along_axis(value, last[..., None] - 1, 2)[..., 0]
-    step = fraction[1] * guess[:, None]
-    reach = np.where(hit, (last - 1) * step + step * v0 / np.where(v0 > v1, v0 - v1, 1), np.nan)
-    with np.errstate(all="ignore"):
-        middle = np.array([np.median(r[np.isfinite(r)]) if np.isfinite(r).any() else np.nan for r in reach])
-    reach = np.where(reach > 1.7 * middle[:, None], np.nan, reach)
-    met = np.isfinite(reach).mean(1)
-    radius, centroid = guess.copy(), points.copy()
-    for i in np.flatnonzero(met >= 0.5):
-        r = reach[i]
-        good = np.isfinite(r)
-        r = np.interp(theta, theta[good], r[good], period=2 * np.pi)
-        radius[i] = np.sqrt(np.mean(r**2))
-        shift = (r[:, None] ** 3 * direction[i]).sum(0) * (2 / (3 * rays)) / radius[i] ** 2
-        centroid[i] = points[i] + shift
-    return _Sections(centroid, radius, met, direction, reach)
-
-
-def _refined(graph: Graph, image: _Image, settings: ExtractionSettings) -> Graph:
-    degree = _degrees(graph)
-    reach: dict[int, float] = {}
-    for c in graph:
-        for node, r in ((c.start, c.radius[0]), (c.end, c.radius[-1])):
-            if degree[node] > 2:
-                reach[node] = max(reach.get(node, 0.0), float(r))
-    refined = [_refined_curve(c, degree, reach, image, settings) for c in graph]
-    # A fork lies where its curves now come from: the mean of their ends.
-    ends: dict[int, list[Array]] = defaultdict(list)
-    for c in refined:
-        ends[c.start].append(c.points[0])
-        ends[c.end].append(c.points[-1])
-    fork = {n: np.mean(p, axis=0) for n, p in ends.items() if len(p) > 1}
-    result = []
-    for c in refined:
-        points = c.points.copy()
-        if c.start in fork:
-            points[0] = fork[c.start]
-        if c.end in fork:
-            points[-1] = fork[c.end]
-        result.append(replace(c, points=points))
-    return result
-
-
-def _refined_curve(
-    curve: _Curve, degree: dict[int, int], fork_reach: dict[int, float], image: _Image, settings: ExtractionSettings
-) -> _Curve:
-    usual = max(float(np.median(curve.radius)), image.occupancy.spacing_mm)
-    step = settings.station_radii * usual
-    window = int(round(settings.smoothing_radii / settings.station_radii)) | 1
-    free = degree[curve.start] == 1, degree[curve.end] == 1
-    points, radius = _without_swerves(curve, free)
-    points, radius = _resampled(points, radius, step)
-    points = _smoothed(points, window)
-    points, radius = _prolonged(points, radius, free, step, usual, image)
-    level = image.level(radius)
-    for _ in range(settings.passes):
-        tangent = _tangents(_smoothed(points, window))
-        cut = _sections(image, points, tangent, np.maximum(radius, 0.5 * image.sigma), level, settings.rays)
-        away = np.ones(len(points), bool)
-        for node, end in ((curve.start, points[0]), (curve.end, points[-1])):
-            if node in fork_reach:
-                away &= np.linalg.norm(points - end, axis=1) > 1.1 * fork_reach[node]
-        good = (cut.met > 0.85) & away & image.covered(cut.centroid)
-        if not good.any():
-            good = cut.met > 0.5
-        if not good.any():
-            break
-        shift = np.where(good[:, None], cut.centroid - points, 0)
-        size = np.linalg.norm(shift, axis=1, keepdims=True)
-        shift *= np.minimum(1, 0.5 * radius[:, None] / np.maximum(size, 1e-9))
-        at = np.arange(len(points))
-        radius = np.interp(at, at[good], cut.radius[good])
-        points = _smoothed(points + shift, window)
-        points, radius = _resampled(points, radius, step)
-        settled = np.interp(np.linspace(0, 1, len(points)), np.linspace(0, 1, len(level)), level)
-        level = settled + settings.damping * (image.level(radius) - settled)
-    return _Curve(curve.start, curve.end, points, radius)
-
-
-def _without_swerves(curve: _Curve, free: tuple[bool, bool]) -> tuple[Array, Array]:
-    """A traced way ends in a corner of the vessel's end: the last radius of it is not its middle."""
-    points, radius = curve.points, curve.radius
-    first, last = 0, len(points) - 1
-    middle = float(np.median(radius))
-    if free[0]:
-        first = int(np.argmax(np.linalg.norm(points - points[0], axis=1) > min(middle, curve.length / 4)))
-    if free[1]:
-        last -= int(np.argmax(np.linalg.norm(points[::-1] - points[-1], axis=1) > min(middle, curve.length / 4)))
-    return points[first : last + 1], radius[first : last + 1]
-
-
-def _prolonged(
-    points: Array, radius: Array, free: tuple[bool, bool], step: float, length: float, image: _Image
-) -> tuple[Array, Array]:
-    """Straight on at free ends, as far as there are data."""
-    n = int(np.ceil(1.2 * length / step))
-    back = min(len(points) - 1, max(3, n))
-    if free[0]:
-        d = points[0] - points[back]
-        d /= max(float(np.linalg.norm(d)), 1e-9)
-        more = points[0] + step * np.arange(n, 0, -1)[:, None] * d
-        more = more[image.covered(more)]
-        points = np.concatenate([more, points])
-        radius = np.concatenate([np.full(len(more), radius[: back + 1].mean()), radius])
-    if free[1]:
-        d = points[-1] - points[-1 - back]
-        d /= max(float(np.linalg.norm(d)), 1e-9)
-        more = points[-1] + step * np.arange(1, n + 1)[:, None] * d
-        more = more[image.covered(more)]
-        points = np.concatenate([points, more])
-        radius = np.concatenate([radius, np.full(len(more), radius[-1 - back :].mean())])
-    return points, radius
-
-
-def _calibrated(image: _Image, graph: Graph, settings: ExtractionSettings) -> _Image:
-    """Blur and plateau by least squares: the Gaussian that turns round tubes into the profiles seen across the wall.
-
-    Profiles are read along rays and lined up at the wall, so that a cross-section need not be round. Where the contour
-    lies at a known level, blur and plateau say which true radius that means.
-    """
-    degree = _degrees(graph)
-    offsets = np.linspace(-2.5, 1.25, 31) * image.sigma
-    profiles, contours, levels = [], [], []
-    for c in graph:
-        tangent = _tangents(c.points)
-        level = image.level(c.radius)
-        cut = _sections(image, c.points, tangent, np.maximum(c.radius, 0.5 * image.sigma), level, settings.rays)
-        outer = np.nan_to_num(cut.reach)[..., None] + 2 * image.sigma
-        rim = c.points[:, None] + outer * cut.direction
-        whole = (cut.met > 0.95) & image.covered(rim).all(1)
-        for node, end in ((c.start, c.points[0]), (c.end, c.points[-1])):
-            if degree[node] != 2:
-                whole &= np.linalg.norm(c.points - end, axis=1) > 2 * c.radius
-        stride = 1 + sum(len(d.points) for d in graph) // settings.calibration_sections
-        for i in np.flatnonzero(whole)[::stride]:
-            reach = np.nan_to_num(cut.reach[i], nan=float(np.nanmean(cut.reach[i])))
-            at = np.maximum(reach[:, None] + offsets, 0)
-            seen = image(c.points[i] + at[..., None] * cut.direction[i][:, None])
-            profiles.append(np.median(seen, axis=0))
-            contours.append(float(np.sqrt(np.mean(reach**2))))
-            levels.append(float(level[i]))
-    if len(profiles) < 8:
-        return image
-    seen, contour, level = np.array(profiles), np.array(contours), np.array(levels)
-    distance = np.maximum(contour[:, None] + offsets, 0)
-    # A faint tail may have been cut off at a constant (bone removed), or be another vessel's: the upper edge decides.
-    use = (seen > 0.15) & (contour[:, None] + offsets >= 0)
-    smoothing = settings.smoothing_voxels * image.occupancy.spacing_mm
-
-    def misfit(x: Array) -> float:
-        sigma, plateau = float(x[0]), float(x[1])
-        if not (1.05 * smoothing < sigma < 5 * image.occupancy.spacing_mm and 0.75 < plateau < 1.33):
-            return 1.0
-        radius = _radius_at_level(contour, level / plateau, sigma)
-        error = np.abs(seen - plateau * blurred_disc(distance, radius[:, None], sigma))[use]
-        return float(np.mean(np.minimum(error, 0.2) ** 2))
-
-    simplex = [[image.sigma, 1.0], [1.15 * image.sigma, 1.0], [image.sigma, 1.06]]
-    found = minimize(misfit, simplex[0], method="Nelder-Mead", options={"initial_simplex": simplex, "xatol": 1e-3})
-    sigma, plateau = float(found.x[0]), float(found.x[1])
-    return replace(
-        image,
-        sigma=sigma,
-        smooth=np.asarray(image.smooth / np.float32(plateau)),
-        coefficients=np.asarray(image.coefficients / np.float32(plateau)),
-        noise=image.noise / plateau,
-    )
-
-
-def _radius_at_level(contour: Array, level: Array, sigma: float) -> Array:
-    """True radii of tubes whose contours at their own levels are known."""
-    steps = np.linspace(level.min(), level.max(), 6) if np.ptp(level) > 1e-3 else np.array([level.mean()])
-    table = np.stack([radius_from_contour(contour, sigma, round(float(v), 4)) for v in steps])
-    if len(steps) == 1:
-        return np.asarray(table[0])
-    place = (level - steps[0]) / (steps[1] - steps[0])
-    low = np.clip(place.astype(int), 0, len(steps) - 2)
-    share = place - low
-    at = np.arange(len(contour))
-    return np.asarray((1 - share) * table[low, at] + share * table[low + 1, at])
-
-
 # ---- what is kept
 
 
@@ -616,10 +112,10 @@ class _Kept:
 
 
 def _kept_part(
-    graph: Graph, image: _Image, inlet: Point | None, outlets: Sequence[Point], settings: ExtractionSettings
+    graph: Graph, image: Image, inlet: Point | None, outlets: Sequence[Point], settings: ExtractionSettings
 ) -> _Kept:
     whole = graph
-    graph = [_ended(c, _degrees(graph), image, settings) for c in graph]
+    graph = [_ended(c, degrees(graph), image, settings) for c in graph]
     clicks = [] if inlet is None else [(inlet, "geometry.inlet_lps_mm")]
     clicks += [(p, f"geometry.outlets_lps_mm[{i + 1}]") for i, p in enumerate(outlets)]
     nodes: list[int] = []
@@ -630,23 +126,23 @@ def _kept_part(
     given_outlets = nodes[1:] if inlet is not None else nodes
     sides = [] if nodes else _blind_bulges(graph, image, settings)
     graph_open = [c for c in graph if not any(c is s for s in sides)]
-    leaves = [n for n, d in _degrees(graph_open).items() if d == 1]
+    leaves = [n for n, d in degrees(graph_open).items() if d == 1]
     ends = _ends(graph_open, given_inlet, given_outlets, leaves)
     kept = _spanning(graph_open, ends[0], ends[1:])
     hanging = [c for c in graph if not any(c is k for k in kept)]
-    kept = _joined(kept, ends)
+    kept = joined(kept, ends)
     tree, branch_of = _rooted(kept, ends[0])
     openings = _openings(tree, ends, branch_of)
     return _with_cuts(tree, openings, hanging, whole, image, settings)
 
 
-def _ended(curve: _Curve, degree: dict[int, int], image: _Image, settings: ExtractionSettings) -> _Curve:
+def _ended(curve: Curve, degree: dict[int, int], image: Image, settings: ExtractionSettings) -> Curve:
     """A free end moved back to the last cross-section that the data show whole."""
     usual = float(np.median(curve.radius))
-    tangent = _tangents(curve.points)
+    tangent = tangents(curve.points)
     radius = np.maximum(curve.radius, 0.5 * image.sigma)
-    cut = _sections(image, curve.points, tangent, radius, image.level(radius), settings.rays)
-    a, b = _frames(tangent)
+    cut = sections(image, curve.points, tangent, radius, image.level(radius), settings.rays)
+    a, b = frames(tangent)
     theta = 2 * np.pi * np.arange(16) / 16
     rim = np.cos(theta)[None, :, None] * a[:, None] + np.sin(theta)[None, :, None] * b[:, None]
     reach = (radius + 0.5 * image.occupancy.spacing_mm)[:, None, None]
@@ -698,51 +194,28 @@ def _cut_at(graph: Graph, click: Array, name: str, taken: Sequence[int]) -> tupl
     if np.linalg.norm(foot[i] - curve.points[-1]) < near and curve.end not in taken:
         return graph, curve.end
     r = curve.radius[i] + share[i] * (curve.radius[i + 1] - curve.radius[i])
-    before = _Curve(
-        curve.start, new, np.vstack([curve.points[: i + 1], foot[i]]), np.append(curve.radius[: i + 1], r)
-    )
-    after = _Curve(
-        new, curve.end, np.vstack([foot[i], curve.points[i + 1 :]]), np.append(r, curve.radius[i + 1 :])
-    )
+    before = Curve(curve.start, new, np.vstack([curve.points[: i + 1], foot[i]]), np.append(curve.radius[: i + 1], r))
+    after = Curve(new, curve.end, np.vstack([foot[i], curve.points[i + 1 :]]), np.append(r, curve.radius[i + 1 :]))
     return [c for c in graph if c is not curve] + [before, after], new
 
 
-def _blind_bulges(graph: Graph, image: _Image, settings: ExtractionSettings) -> Graph:
-    degree = _degrees(graph)
+def _blind_bulges(graph: Graph, image: Image, settings: ExtractionSettings) -> Graph:
+    degree = degrees(graph)
     if len(graph) == 1:
         return []
     return [c for c in graph if 1 in (degree[c.start], degree[c.end]) and _is_bulge(c, degree, image, settings)]
 
 
-def _is_bulge(curve: _Curve, degree: dict[int, int], image: _Image, settings: ExtractionSettings) -> bool:
+def _is_bulge(curve: Curve, degree: dict[int, int], image: Image, settings: ExtractionSettings) -> bool:
     """Short beyond its parent's wall, measured in its own radii, and not cut by the data's border."""
     c = curve if degree[curve.end] == 1 else curve.reversed()
     own = float(np.median(c.radius[len(c.radius) // 2 :]))
     stem = float(c.radius[0])
-    ahead = c.points[-1] + _tangents(c.points)[-1] * 2 * own
-    return c.length - stem < settings.bulge_radii * own and bool(image.covered(ahead[None])[0])
-
-
-def _neighbours(graph: Graph) -> dict[int, list[_Curve]]:
-    around: dict[int, list[_Curve]] = defaultdict(list)
-    for c in graph:
-        around[c.start].append(c)
-        around[c.end].append(c.reversed())
-    return around
-
-
-def _ways_from(graph: Graph, root: int) -> dict[int, list[_Curve]]:
-    """Every node's way from the root, as curves that run away from it."""
-    around = _neighbours(graph)
-    ways: dict[int, list[_Curve]] = {root: []}
-    queue = [root]
-    while queue:
-        node = queue.pop(0)
-        for c in around[node]:
-            if c.end not in ways:
-                ways[c.end] = [*ways[node], c]
-                queue.append(c.end)
-    return ways
+    ahead = c.points[-1] + np.linspace(0, 3 * own, 31)[:, None] * tangents(c.points)[-1]
+    shown = image.covered(ahead)
+    last = ahead[max(int(np.argmin(shown)) - 1, 0)]
+    goes_on = not shown.all() and float(image(last[None])[0]) > 0.4
+    return c.length - stem < settings.bulge_radii * own and not goes_on
 
 
 def _ends(graph: Graph, inlet: int | None, outlets: Sequence[int], leaves: Sequence[int]) -> list[int]:
@@ -762,7 +235,7 @@ def _ends(graph: Graph, inlet: int | None, outlets: Sequence[int], leaves: Seque
         if outlets:
             # An end that lies behind an outlet, seen from the others, is not the inlet.
             def blocked(n: int) -> int:
-                ways = _ways_from(graph, n)
+                ways = ways_from(graph, n)
                 return sum(any(c.end in outlets for c in ways.get(o, [])[:-1]) for o in outlets)
 
             least = min(blocked(n) for n in free)
@@ -770,27 +243,29 @@ def _ends(graph: Graph, inlet: int | None, outlets: Sequence[int], leaves: Seque
         first = max(free, key=lambda n: width[n])
         return [first, *(outlets or [n for n in leaves if n != first])]
     sides = []
-    for c in _neighbours(graph)[inlet]:
+    for c in neighbours(graph)[inlet]:
         rest = [d for d in graph if not (d is c or {d.start, d.end} == {c.start, c.end})]
-        ways = _ways_from(rest, c.end)
+        ways = ways_from(rest, c.end)
         reached = [n for n in leaves if n in ways and n != inlet]
         sides.append((c.length + sum(d.length for d in rest if d.start in ways and inlet not in (d.start,)), reached))
     return [inlet, *max(sides, key=lambda s: s[0])[1]]
 
 
 def _spanning(graph: Graph, root: int, ends: Sequence[int]) -> Graph:
-    ways = _ways_from(graph, root)
+    ways = ways_from(graph, root)
     wanted: set[tuple[int, int]] = set()
     for end in ends:
         if end not in ways or not ways[end]:
-            raise InputError("An outlet coincides with the inlet, or is not joined to it: check geometry in study.toml.")
+            raise InputError(
+                "An outlet coincides with the inlet, or is not joined to it: check geometry in study.toml."
+            )
         wanted.update((c.start, c.end) for c in ways[end])
     return [c for c in graph if (c.start, c.end) in wanted or (c.end, c.start) in wanted]
 
 
 def _rooted(graph: Graph, root: int) -> tuple[CentrelineTree, dict[int, int]]:
     """Tree with branches away from the root, and the branch that ends at each node (0 for the root)."""
-    around = _neighbours(graph)
+    around = neighbours(graph)
     branches: list[Branch] = []
     ends_at = {root: -1}
     queue = [root]
@@ -800,7 +275,7 @@ def _rooted(graph: Graph, root: int) -> tuple[CentrelineTree, dict[int, int]]:
             if c.end in ends_at:
                 continue
             step = c.length / max(3, len(c.points) - 1)
-            points, radius = _resampled(c.points, c.radius, step)
+            points, radius = resampled(c.points, c.radius, step)
             branches.append(Branch(points, radius, ends_at[node]))
             ends_at[c.end] = len(branches) - 1
             queue.append(c.end)
@@ -832,14 +307,14 @@ def _with_cuts(
     openings: tuple[Opening, ...],
     hanging: Graph,
     whole: Graph,
-    image: _Image,
+    image: Image,
     settings: ExtractionSettings,
 ) -> _Kept:
     """Stations of vessels that are left out, and of bulges, which are not."""
     kept = np.concatenate([b.points for b in tree.branches])
     kept_radius = np.concatenate([b.radius_mm for b in tree.branches])
     near = cKDTree(kept)
-    degree = _degrees(hanging)
+    degree = degrees(hanging)
     cut_p, cut_r, bulge_p, bulge_r = [], [], [], []
     at_opening = [o.centre for o in openings]
     for c in hanging:
@@ -883,7 +358,7 @@ def _along_across(points: Array, opening: Opening) -> tuple[Array, Array]:
 # ---- the wall
 
 
-def _lumen(kept: _Kept, image: _Image, settings: ExtractionSettings) -> Lumen:
+def _lumen(kept: _Kept, image: Image, settings: ExtractionSettings) -> Lumen:
     stations, radius = _stations(kept, settings)
     low, h, shape = _grid(stations, radius, image, settings)
     level_set = _level_set(kept, image, stations, radius, low, h, shape, settings)
@@ -917,7 +392,7 @@ def _stations(kept: _Kept, settings: ExtractionSettings) -> tuple[Array, Array]:
 
 
 def _grid(
-    stations: Array, radius: Array, image: _Image, settings: ExtractionSettings
+    stations: Array, radius: Array, image: Image, settings: ExtractionSettings
 ) -> tuple[Array, float, tuple[int, int, int]]:
     smallest = float(np.percentile(radius, 1))
     h = min(smallest / settings.grid_per_radius, settings.coarsest_grid * image.occupancy.spacing_mm)
@@ -930,7 +405,7 @@ def _grid(
 
 def _level_set(
     kept: _Kept,
-    image: _Image,
+    image: Image,
     stations: Array,
     radius: Array,
     low: Array,
@@ -996,9 +471,7 @@ def _room(phi: Array, own: Array, active: Mask, h: float, settings: ExtractionSe
     return np.asarray((settings.spike_radii + 0.15) * own + h - away)
 
 
-def _in_stub(
-    opening: Opening, low: Array, h: float, shape: tuple[int, int, int], settings: ExtractionSettings
-) -> Mask:
+def _in_stub(opening: Opening, low: Array, h: float, shape: tuple[int, int, int], settings: ExtractionSettings) -> Mask:
     axes = [low[k] + h * np.arange(shape[k]).reshape([-1 if j == k else 1 for j in range(3)]) for k in range(3)]
     offset = [axes[k] - opening.centre[k] for k in range(3)]
     t = sum(offset[k] * opening.normal[k] for k in range(3))
@@ -1007,10 +480,10 @@ def _in_stub(
     return np.asarray((t > 0) & (t < limit + 2 * h) & (across < (1.4 * opening.radius_mm) ** 2))
 
 
-def _data_beyond(opening: Opening, image: _Image, settings: ExtractionSettings) -> float:
+def _data_beyond(opening: Opening, image: Image, settings: ExtractionSettings) -> float:
     """How far past an opening the vessel goes on straight in the data; a little at least."""
     r = opening.radius_mm
-    a, b = _frames(opening.normal[None])
+    a, b = frames(opening.normal[None])
     theta = 2 * np.pi * np.arange(12) / 12
     rim = np.cos(theta)[:, None] * a + np.sin(theta)[:, None] * b
     t = np.linspace(0, settings.stub_radii * r, 21)
@@ -1025,7 +498,7 @@ def _data_beyond(opening: Opening, image: _Image, settings: ExtractionSettings) 
 def _distance(level_set: Grid, low: Array, h: float, radius: Array, settings: ExtractionSettings) -> Array:
     """Signed distance to the smoothed zero surface of a level set, at its grid points, mm."""
     padded = np.pad(level_set, 1, constant_values=-2 * h)
-    corner, faces, _, _ = marching_cubes(padded, 0.0, gradient_direction="ascent")
+    corner, faces, _, _ = surface_of(padded, 0.0, gradient_direction="ascent")
     wavelength = settings.surface_smoothing_radii * float(np.percentile(radius, 5))
     corner = _faired((corner - 1) * h + low, faces, h, wavelength)
     a, b, c = corner[faces[:, 0]], corner[faces[:, 1]], corner[faces[:, 2]]
@@ -1050,18 +523,18 @@ def _distance(level_set: Grid, low: Array, h: float, radius: Array, settings: Ex
 
 
 def _faired(corner: Array, faces: NDArray[np.int32], h: float, wavelength: float) -> Array:
-    """Windowed-sinc smoothing (Taubin 1996): waves shorter than the wavelength go, longer ones stay, nothing shrinks."""
+    """Windowed-sinc smoothing (Taubin 1996): waves shorter than the wavelength go, and nothing shrinks."""
     # The umbrella operator has the eigenvalue of about (2 pi edge / wavelength)^2 / 4 for a wave; edges are about h.
     pass_band = float(np.clip((2 * np.pi * 0.8 * h / wavelength) ** 2 / 4, 1e-3, 1.9))
     mesh = vtkPolyData()
     points = vtkPoints()
     points.SetDataTypeToDouble()
-    points.SetData(numpy_to_vtk(np.ascontiguousarray(corner, float), deep=True))
+    points.SetData(vtk_array(np.ascontiguousarray(corner, float), deep=True))
     cells = vtkCellArray()
     offsets = np.arange(0, 3 * len(faces) + 1, 3, dtype=np.int64)
     cells.SetData(
-        numpy_to_vtkIdTypeArray(offsets, deep=True),
-        numpy_to_vtkIdTypeArray(np.ascontiguousarray(faces.ravel(), np.int64), deep=True),
+        vtk_ids(offsets, deep=True),
+        vtk_ids(np.ascontiguousarray(faces.ravel(), np.int64), deep=True),
     )
     mesh.SetPoints(points)
     mesh.SetPolys(cells)
@@ -1072,7 +545,7 @@ def _faired(corner: Array, faces: NDArray[np.int32], h: float, wavelength: float
     smooth.NonManifoldSmoothingOn()
     smooth.NormalizeCoordinatesOn()
     smooth.Update()
-    return np.asarray(vtk_to_numpy(smooth.GetOutput().GetPoints().GetData()), np.float64)
+    return np.asarray(plain_array(smooth.GetOutput().GetPoints().GetData()), np.float64)
 
 
 def _measured(
@@ -1085,8 +558,8 @@ def _measured(
 
     branches = []
     for index, b in enumerate(kept.tree.branches):
-        tangent = _tangents(b.points)
-        cut = _sections(field, b.points, tangent, b.radius_mm, np.zeros(len(b.points)), settings.rays)
+        tangent = tangents(b.points)
+        cut = sections(field, b.points, tangent, b.radius_mm, np.zeros(len(b.points)), settings.rays)
         good = cut.met > 0.85
         forks = [b.points[-1]] if kept.tree.children(index) else []
         forks += [b.points[0]] if b.parent >= 0 else []
@@ -1096,8 +569,6 @@ def _measured(
         branches.append(replace(b, radius_mm=np.asarray(radius)))
     openings = []
     for o in kept.openings:
-        cut = _sections(
-            field, o.centre[None], o.normal[None], np.array([o.radius_mm]), np.zeros(1), settings.rays
-        )
+        cut = sections(field, o.centre[None], o.normal[None], np.array([o.radius_mm]), np.zeros(1), settings.rays)
         openings.append(replace(o, radius_mm=float(cut.radius[0])))
     return CentrelineTree(tuple(branches)), tuple(openings)

@@ -319,7 +319,7 @@ def _longest_tube(mask: Mask, volume: Volume, settings: SegmentSettings) -> Mask
         if sizes[i] < 20:
             break
         part = np.pad(labels[boxes[i]] == i + 1, 1, mode="edge")
-        medial = skeletonize(part)
+        medial = skeletonize(part)  # type: ignore[no-untyped-call]
         depth = ndimage.distance_transform_edt(np.pad(part, 1, mode="edge"), sampling=spacing)[1:-1, 1:-1, 1:-1]
         radius = depth[medial]
         if not len(radius):
@@ -436,9 +436,7 @@ def _occupancy(
     return _normalised(values, inside, vessel, other, to_grid, contrast, bright.noise, settings)
 
 
-def _between_seeds(
-    volume: Volume, piece: Mask, bright: _Brightness, seeds: Array, settings: SegmentSettings
-) -> Mask:
+def _between_seeds(volume: Volume, piece: Mask, bright: _Brightness, seeds: Array, settings: SegmentSettings) -> Mask:
     """Voxels of the ways that join the first seed with the others."""
     index = np.argwhere(piece)
     tree = cKDTree(volume.lps(index))
@@ -470,7 +468,12 @@ class _CubicGrid:
         needed = float(np.prod((high - low) / spacing + 1))
         spacing *= max(1.0, (needed / max_voxels) ** (1 / 3))
         shape = np.floor((high - low) / spacing + 1e-6).astype(int) + 1
-        return _CubicGrid(low, spacing, (int(shape[0]), int(shape[1]), int(shape[2])), np.asarray(np.linalg.inv(part.affine), np.float64))
+        return _CubicGrid(
+            low,
+            spacing,
+            (int(shape[0]), int(shape[1]), int(shape[2])),
+            np.asarray(np.linalg.inv(part.affine), np.float64),
+        )
 
     def _transform(self) -> tuple[Array, Array]:
         matrix = self.affine_inverse[:3, :3] * self.spacing_mm
@@ -579,7 +582,7 @@ class _Edge:
         slight = ndimage.gaussian_filter(np.where(ndimage.binary_dilation(vessel, iterations=3), occupancy, 0), _LIGHT)
         if slight.max() < 0.6:
             return None
-        corner, faces, _, _ = marching_cubes(slight, 0.5)
+        corner, faces, _, _ = marching_cubes(slight, 0.5)  # type: ignore[no-untyped-call]
         corner, faces = corner.astype(float) * h, faces.astype(int)
         a, b, c = corner[faces[:, 0]], corner[faces[:, 1]], corner[faces[:, 2]]
         normal = np.cross(b - a, c - a)

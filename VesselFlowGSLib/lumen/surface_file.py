@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 from numpy.typing import NDArray
 from scipy import ndimage
-from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.util import numpy_support
 from vtkmodules.vtkCommonCore import VTK_UNSIGNED_CHAR
 from vtkmodules.vtkCommonDataModel import vtkImageData, vtkPolyData
 from vtkmodules.vtkFiltersCore import (
@@ -27,12 +28,16 @@ from vtkmodules.vtkIOGeometry import vtkSTLReader
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from VesselFlowGSLib.errors import InputError
-from VesselFlowGSLib.lumen.extraction import ExtractionSettings, lumen_from_occupancy
+from VesselFlowGSLib.lumen.extraction import lumen_from_occupancy
 from VesselFlowGSLib.lumen.segment import Occupancy
+from VesselFlowGSLib.lumen.tracing import ExtractionSettings
 from VesselFlowGSLib.lumen.wall import Lumen
 
 Array = NDArray[np.float64]
 Point = Sequence[float]
+
+sitk: Any = SimpleITK
+vtk_array: Any = numpy_support.vtk_to_numpy
 
 SURFACES = (".stl", ".vtp")
 LABELMAPS = (".nrrd", ".nii", ".nii.gz", ".mha")
@@ -45,10 +50,10 @@ class SurfaceFileSettings:
     open_end_radii: an open end is prolonged straight by so many of its radii before it is closed
     """
 
-    voxels_per_radius: float = 6.0
+    voxels_per_radius: float = 4.5
     blur_voxels: float = 1.0
     open_end_radii: float = 3.0
-    max_voxels: int = 20_000_000
+    max_voxels: int = 8_000_000
     extraction: ExtractionSettings = ExtractionSettings()
 
 
@@ -98,7 +103,7 @@ def _read_surface(path: Path) -> vtkPolyData:
     clean = vtkCleanPolyData()
     clean.SetInputConnection(triangles.GetOutputPort())
     clean.Update()
-    surface = clean.GetOutput()
+    surface: vtkPolyData = clean.GetOutput()
     if surface.GetNumberOfCells() < 20:
         raise _wrong(path, "holds no surface, or is damaged: export it anew as triangles.")
     size = np.array(surface.GetBounds()).reshape(3, 2) @ [-1, 1]
@@ -131,7 +136,7 @@ def _open_ends(surface: vtkPolyData) -> list[tuple[Array, vtkPolyData]]:
         clean.Update()
         rim = vtkPolyData()
         rim.DeepCopy(clean.GetOutput())
-        rims.append((np.asarray(vtk_to_numpy(rim.GetPoints().GetData()), np.float64), rim))
+        rims.append((np.asarray(vtk_array(rim.GetPoints().GetData()), np.float64), rim))
     return sorted(rims, key=lambda r: -float(r[0].std(0).sum()))
 
 
@@ -140,7 +145,7 @@ def _filled(
 ) -> tuple[Occupancy, list[tuple[float, ...]]]:
     whole = vtkAppendPolyData()
     whole.AddInputData(surface)
-    points = np.asarray(vtk_to_numpy(surface.GetPoints().GetData()), np.float64)
+    points = np.asarray(vtk_array(surface.GetPoints().GetData()), np.float64)
     ends = []
     for rim_points, rim in _open_ends(surface):
         centre = rim_points.mean(0)
@@ -179,17 +184,18 @@ def _voxels(closed: vtkPolyData, radius: float, settings: SurfaceFileSettings) -
     h = radius / settings.voxels_per_radius
     low, high = low - 6 * h, high + 6 * h
     h *= max(1.0, (float(np.prod((high - low) / h)) / settings.max_voxels) ** (1 / 3))
-    n = [int(v) for v in np.ceil((high - low) / h).astype(int) + 1]
+    # Filled on a grid twice as fine: a tube along the axes would otherwise lose or gain whole rows of voxels.
+    n = [2 * int(v) for v in np.ceil((high - low) / h).astype(int) + 1]
     image = vtkImageData()
     image.SetOrigin(*low)
-    image.SetSpacing(h, h, h)
+    image.SetSpacing(h / 2, h / 2, h / 2)
     image.SetDimensions(*n)
     image.AllocateScalars(VTK_UNSIGNED_CHAR, 1)
     image.GetPointData().GetScalars().Fill(1)
     outline = vtkPolyDataToImageStencil()
     outline.SetInputData(closed)
     outline.SetOutputOrigin(*low)
-    outline.SetOutputSpacing(h, h, h)
+    outline.SetOutputSpacing(h / 2, h / 2, h / 2)
     outline.SetOutputWholeExtent(image.GetExtent())
     stencil = vtkImageStencil()
     stencil.SetInputData(image)
@@ -197,19 +203,20 @@ def _voxels(closed: vtkPolyData, radius: float, settings: SurfaceFileSettings) -
     stencil.ReverseStencilOff()
     stencil.SetBackgroundValue(0)
     stencil.Update()
-    inside = vtk_to_numpy(stencil.GetOutput().GetPointData().GetScalars()).reshape(n, order="F") > 0
-    return _blurred(inside, low, h, settings)
+    inside = vtk_array(stencil.GetOutput().GetPointData().GetScalars()).reshape(n, order="F") > 0
+    return _blurred(inside, low, h / 2, 2 * settings.blur_voxels, 2)
 
 
-def _blurred(
-    inside: NDArray[np.bool_], origin: Array, h: float, settings: SurfaceFileSettings
-) -> Occupancy:
+def _blurred(inside: NDArray[np.bool_], origin: Array, h: float, blur_voxels: float, stride: int) -> Occupancy:
+    """The largest piece, blurred; of the grid every stride-th voxel is kept."""
     labels, count = ndimage.label(inside)
     if not count:
         raise InputError("geometry.lumen_file in study.toml holds no lumen.")
     piece = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    values = ndimage.gaussian_filter(piece.astype(np.float32), settings.blur_voxels)
-    return Occupancy(values, origin, h, settings.blur_voxels * h, 0.0, piece, np.ones(piece.shape, bool))
+    values = ndimage.gaussian_filter(piece.astype(np.float32), blur_voxels)
+    kept = (slice(None, None, stride),) * 3
+    values, piece = values[kept], piece[kept]
+    return Occupancy(values, origin, stride * h, blur_voxels * h, 0.0, piece, np.ones(piece.shape, bool))
 
 
 def _labelled(path: Path, settings: SurfaceFileSettings) -> Occupancy:
@@ -232,12 +239,11 @@ def _labelled(path: Path, settings: SurfaceFileSettings) -> Occupancy:
         label, n, sitk.Transform(), sitk.sitkLinear, [float(v) for v in low], [h] * 3, np.eye(3).ravel().tolist(), 0.0
     )
     inside = sitk.GetArrayFromImage(on_grid).transpose(2, 1, 0) >= 0.5
-    occupancy = _blurred(np.ascontiguousarray(inside), low, h, settings)
-    within = np.ones(occupancy.covered.shape, bool)
+    occupancy = _blurred(np.ascontiguousarray(inside), low, h, settings.blur_voxels, 1)
     axes = np.stack(np.meshgrid(*[low[k] + h * np.arange(n[k]) for k in range(3)], indexing="ij"), -1).reshape(-1, 3)
     turn = np.array(label.GetDirection()).reshape(3, 3)
     index = (axes - np.array(label.GetOrigin())) @ turn / spacing
-    within = ((index > -0.51) & (index < size - 0.49)).all(1).reshape(within.shape)
+    within = ((index > -0.51) & (index < size - 0.49)).all(1).reshape(occupancy.covered.shape)
     # Where a label reaches the border it goes on beyond.
     nearest = ndimage.distance_transform_edt(~within, return_distances=False, return_indices=True)
     piece = occupancy.piece[tuple(nearest)]
