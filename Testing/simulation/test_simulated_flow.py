@@ -24,7 +24,7 @@ def coarse(vessel: str, **changes: object) -> SimulationSettings:
         "harmonics": 2,
         "axisymmetric_radial": 7,
         "knot_spacing_radii": 0.7,
-        "sweeps": 2,
+        "sweeps": 4,
         "transit_radial": 16,
         "transit_angular": 13,
     }

@@ -115,7 +115,7 @@ class SolverSpec:
     axisymmetric_radial: int = 10
     tolerance: float = 1e-5
     max_newton: int = 12
-    sweeps: int = 3
+    sweeps: int = 16
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Trial functions are free of divergence and of slip by construction (`sections`),
 tube to the curved one of varying radius by the Piola transform, so that mass is conserved exactly at any resolution.
 Along the tube: cubic B-splines. A Poiseuille profile enters upstream, a traction-free outflow ends the tube.
 In a union of tubes every tube's functions, continued by zero, are such fields of the union too; the tubes are
-solved in turn, each in the presence of the others, until they agree.
+solved in turn, each in the presence of the others, until they nearly agree.
 
 Local coordinates, mm, s; pressure divided by density, mm²/s².
 """
@@ -12,7 +12,7 @@ Local coordinates, mm, s; pressure divided by density, mm²/s².
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ _LOCAL = _DEGREE + 1
 _GAUSS = 3
 _CHUNK = 20000
 _CONTINUED_MM = 2.0
+_MEMORY = 9
+_ANDERSON_CUTOFF = 1e-8
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,41 @@ def solve_tube(flow: TubeFlow, viscosity_mm2_s: float, solver: SolverSpec, other
     return TubeFlow(
         flow.tube, flow.inflow_mm3_s, flow.radial, flow.harmonics, BSpline(grid.knots, coefficients, _DEGREE)
     )
+
+
+def solve_together(flows: Sequence[TubeFlow], viscosity_mm2_s: float, solver: SolverSpec) -> list[TubeFlow]:
+    """The flow in a union of tubes: each tube in turn by one Newton step, the turns accelerated by Anderson's method.
+
+    Turns alone need not settle where inertia is strong; the acceleration takes the combination of the latest
+    turns whose changes cancel best.
+    """
+    found = list(flows)
+
+    def turn(spec: SolverSpec) -> Array:
+        for i, flow in enumerate(found):
+            found[i] = solve_tube(flow, viscosity_mm2_s, spec, [f for j, f in enumerate(found) if j != i])
+        return np.concatenate([f.modes.c.ravel() for f in found if f.modes is not None])
+
+    state = turn(solver)
+    if len(found) == 1:
+        return found
+    sizes = np.cumsum([f.modes.c.size for f in found if f.modes is not None])[:-1]
+    reached: list[Array] = []
+    changes: list[Array] = []
+    for _ in range(solver.sweeps):
+        for i, part in enumerate(np.split(state, sizes)):
+            modes = found[i].modes
+            assert modes is not None
+            found[i] = replace(found[i], modes=BSpline(modes.t, part.reshape(modes.c.shape), _DEGREE))
+        after = turn(replace(solver, max_newton=1))
+        reached = [*reached[1 - _MEMORY :], after]
+        changes = [*changes[1 - _MEMORY :], after - state]
+        state = after
+        if len(changes) > 1:
+            differences = np.diff(np.stack(changes, 1), axis=1)
+            weights = np.linalg.lstsq(differences, changes[-1], rcond=_ANDERSON_CUTOFF)[0]
+            state = after - np.diff(np.stack(reached, 1), axis=1) @ weights
+    return found
 
 
 def _base(flow: TubeFlow, grid: _Grid, metric: Metric) -> tuple[Array, Array]:
