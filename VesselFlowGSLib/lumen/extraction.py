@@ -155,14 +155,19 @@ def _ended(curve: Curve, degree: dict[int, int], image: Image, settings: Extract
     first, last = 0, len(curve.points) - 1
     if degree[curve.start] == 1:
         first = next(
-            (i for i in range(len(good)) if good[i] and cut.radius[i] > 0.8 * np.median(curve.radius[i : i + n])), first
+            (
+                i
+                for i in range(len(good))
+                if good[i] and cut.radius[i] > settings.tip_share * np.median(curve.radius[i : i + n])
+            ),
+            first,
         )
     if degree[curve.end] == 1:
         last = next(
             (
                 i
                 for i in range(last, -1, -1)
-                if good[i] and cut.radius[i] > 0.8 * np.median(curve.radius[max(0, i - n) : i + 1])
+                if good[i] and cut.radius[i] > settings.tip_share * np.median(curve.radius[max(0, i - n) : i + 1])
             ),
             last,
         )

@@ -38,7 +38,7 @@ class SegmentSettings:
     levels               fractions of the contrast at which the vessel is sought, tried until it connects all seeds
     bridge_level         fraction of the contrast down to which a vessel goes on without seeds (a narrowing)
     seed_reach_mm        how far from the vessel a click may be
-    tube_length_radii    the shortest tube, in units of its largest radius
+    tube_length_radii    the shortest medial line of a tube, in units of its largest radius
     tube_fill            largest ratio of a tube's volume to that of the discs along its medial line
     margin_mm            kept around the way between the seeds
     variation_mm         length over which plateau and background may change
@@ -54,7 +54,7 @@ class SegmentSettings:
     levels: tuple[float, ...] = (0.5, 0.4, 0.3, 0.2)
     bridge_level: float = 0.35
     seed_reach_mm: float = 3.0
-    tube_length_radii: float = 4.0
+    tube_length_radii: float = 3.0
     tube_fill: float = 4.0
     margin_mm: float = 10.0
     variation_mm: float = 5.0
@@ -318,9 +318,9 @@ def _longest_tube(mask: Mask, volume: Volume, settings: SegmentSettings) -> Mask
     for i in np.argsort(sizes)[::-1][:12]:
         if sizes[i] < 20:
             break
-        part = np.pad(labels[boxes[i]] == i + 1, 1, mode="edge")
+        part = np.pad(labels[boxes[i]] == i + 1, 1)
         medial = skeletonize(part)  # type: ignore[no-untyped-call]
-        depth = ndimage.distance_transform_edt(np.pad(part, 1, mode="edge"), sampling=spacing)[1:-1, 1:-1, 1:-1]
+        depth = ndimage.distance_transform_edt(part, sampling=spacing)
         radius = depth[medial]
         if not len(radius):
             continue

@@ -42,6 +42,7 @@ class ExtractionSettings:
     bulge_radii          a shorter blind side branch is a bulge of the wall (an aneurysm), not a vessel
     most_branches        traced at most
     resolvable_sigma     the smallest radius at which a vessel may end, in units of the edge's blur
+    tip_share            a vessel ends where it is narrower than this share of its radius just before: its tip is round
     cut_radii            a branch that is left out is cut this far from the wall, in radii of its parent
     spike_radii          a protrusion narrower than this, in radii of the vessel, is the stump of a thin branch: cut
     stub_radii           the wall runs on so far past an opening
@@ -64,6 +65,7 @@ class ExtractionSettings:
     bulge_radii: float = 3.0
     most_branches: int = 200
     resolvable_sigma: float = 1.0
+    tip_share: float = 0.88
     cut_radii: float = 0.2
     spike_radii: float = 0.45
     stub_radii: float = 2.0
