@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+
 from VesselFlowGSLib.lumen.centreline import Branch, CentrelineTree, Opening
 from VesselFlowGSLib.lumen.wall import Lumen, WallDistance
 
@@ -38,7 +39,10 @@ def lumen_along(
 
 
 def straight_tube(
-    length_mm: float = 20.0, radius_mm: float = 2.0, direction: tuple[float, float, float] = (0.0, 0.0, 1.0), **grid: float
+    length_mm: float = 20.0,
+    radius_mm: float = 2.0,
+    direction: tuple[float, float, float] = (0.0, 0.0, 1.0),
+    **grid: float,
 ) -> Lumen:
     """A straight tube that begins at the origin."""
     d = np.asarray(direction, float) / np.linalg.norm(direction)
@@ -54,7 +58,13 @@ def narrowed_tube(profile: Callable[[np.ndarray], np.ndarray], length_mm: float,
     return lumen_along(s[:, None] * np.array([0.0, 0.0, 1.0]), profile(s), cut_mm=extra, **grid)
 
 
-def bent_tube(bend_radius_mm: float = 15.0, angle_deg: float = 75.0, radius_mm: float = 2.0, straight_mm: float = 10.0, **grid: float) -> Lumen:
+def bent_tube(
+    bend_radius_mm: float = 15.0,
+    angle_deg: float = 75.0,
+    radius_mm: float = 2.0,
+    straight_mm: float = 10.0,
+    **grid: float,
+) -> Lumen:
     """Straight, circular bend, straight, in the x-z plane."""
     extra, step = 3.0, 0.05
     arc = np.radians(angle_deg) * bend_radius_mm

@@ -66,8 +66,7 @@ def explain(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode(error.exit_code), str(error)
     if isinstance(error, MemoryError) or _torch_ran_out_of_memory(error):
         return ExitCode.OUT_OF_RESOURCES, (
-            "Out of memory. Close other programs, use --quality preview, "
-            "or give a smaller region_lps_mm in study.toml."
+            "Out of memory. Close other programs, use --quality preview, or give a smaller region_lps_mm in study.toml."
         )
     if isinstance(error, ImportError):
         return ExitCode.WRONG_INSTALLATION, _installation(error)

@@ -51,9 +51,7 @@ class Vessel:
         return np.cumsum(np.pi * self.radius_mm**2 * self.step_mm)
 
 
-def read_by_hand(
-    study: Study, settings: ClassicalSettings = ClassicalSettings()
-) -> tuple[Field, vtkPolyData, float]:
+def read_by_hand(study: Study, settings: ClassicalSettings = ClassicalSettings()) -> tuple[Field, vtkPolyData, float]:
     """Field, wall and flow (ml/s) of a study. Raises ValueError where the flow cannot be read."""
     volume = study.volume
     if volume is None:

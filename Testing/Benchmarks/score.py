@@ -127,9 +127,7 @@ def score(
 def score_folder(truth: Truth, result: Path) -> Scores:
     """Compare a result folder with the truth."""
     surface = result / "surface.vtp"
-    return score(
-        truth, field_of(result), read(vtkXMLPolyDataReader(), surface) if surface.exists() else None
-    )
+    return score(truth, field_of(result), read(vtkXMLPolyDataReader(), surface) if surface.exists() else None)
 
 
 def field_of(result: Path) -> Field | None:

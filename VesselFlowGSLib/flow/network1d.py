@@ -1,4 +1,4 @@
-"""The 1D network: flow and pressure along the centreline, in closed form. The first answer, and the start of the PINN."""
+"""The 1D network: flow and pressure along the centreline, in closed form. The first answer, and the PINN's start."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def pressure_along(tree: CentrelineTree, flow_ml_s: Array, fluid: Fluid) -> list
         friction = 8 * fluid.viscosity_pa_s * q / (np.pi * radius**4)
         drop = np.concatenate([[0.0], np.cumsum((friction[1:] + friction[:-1]) / 2 * np.diff(s))])
         dynamic = MOMENTUM_FACTOR / 2 * fluid.density_kg_m3 * (q / (np.pi * radius**2)) ** 2
-        gain = np.concatenate([[0.0], np.cumsum(np.maximum(np.diff(dynamic), 0) + 0.5 * np.minimum(np.diff(dynamic), 0))])
+        gain = np.concatenate(
+            [[0.0], np.cumsum(np.maximum(np.diff(dynamic), 0) + 0.5 * np.minimum(np.diff(dynamic), 0))]
+        )
         start = 0.0 if branch.parent < 0 else float(pressure[branch.parent][-1])
         pressure.append(start - drop - gain)
     reference = pressure[tree.leaves[0]][-1]

@@ -95,7 +95,7 @@ def cross_section(
 
 
 def flux_sections(lumen: Lumen, settings: SectionSettings) -> list[Section]:
-    """Sections about one radius apart along every branch, clear of bifurcations and of the openings."""
+    """Sections about one radius apart along every branch, the openings' among them, clear of bifurcations."""
     found: list[Section] = []
     ends: dict[int, float] = {-1: 0.0}
     tree = lumen.tree

@@ -22,12 +22,13 @@ from VesselFlowGSLib.flow.network import Network, NetworkSettings
 from VesselFlowGSLib.flow.network1d import branch_shares, pressure_along
 from VesselFlowGSLib.flow.residuals import ResidualWeights, navier_stokes_residual
 from VesselFlowGSLib.flow.scales import Scales
-from VesselFlowGSLib.flow.sections import Section, SectionSettings, flux_sections, opening_section
+from VesselFlowGSLib.flow.sections import SectionSettings, flux_sections, opening_section
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 from VesselFlowGSLib.lumen.wall import Lumen
 
 Array = NDArray[np.float64]
 JET_STEP_RADII = 0.01
+LEAST_SHARE = 0.02  # branches that carry less of the inflow are scaled as if they carried this
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,7 @@ class FlowSolver:
         self.coordinates = VesselCoordinates(lumen, settings.coordinates)
         self.unit_mm = lumen.inlet.radius_mm
         self._layer_profile = _base_profile(settings.coordinates.wall_layer_radii)
-        self.network = Network(
-            (self._input_count, *[settings.network.width] * settings.network.layers, 4), seed
-        )
+        self.network = Network((self._input_count, *[settings.network.width] * settings.network.layers, 4), seed)
         self.state = BroydenState(self.network.start.numpy().copy())
         length = sum(float(b.arc_length_mm[-1] / np.median(b.radius_mm)) for b in lumen.tree.branches)
         count = min(settings.points_most, max(600, round(settings.points_per_radius * length)))
@@ -127,7 +126,7 @@ class FlowSolver:
         share = at.membership @ self.shares
         base = (share * (unit / at.radius) ** 2 * profile)[:, None] * at.frame[:, 0]
         # the network's velocity is scaled like the local mean speed, so that narrow and wide parts look alike
-        speed = share * (unit / at.radius) ** 2
+        speed = np.maximum(share, LEAST_SHARE) * (unit / at.radius) ** 2
         frame = at.frame * speed[:, None, None]
         return np.concatenate([inputs, at.wall[:, None], frame.reshape(-1, 9), base], 1)
 
@@ -140,13 +139,11 @@ class FlowSolver:
         """Jets at (M, 3) mm of everything that depends on position alone, lengths in inlet radii."""
         n = self._input_count
         unit = self.unit_mm
-        jets = torch.from_numpy(
-            sampled_jets(lambda x: self._inputs(x * unit), points / unit, JET_STEP_RADII)
-        )
+        jets = torch.from_numpy(sampled_jets(lambda x: self._inputs(x * unit), points / unit, JET_STEP_RADII))
         wall = jets[..., n : n + 1]
         frame = jets[..., n + 1 : n + 10]
         at = self.coordinates(points)
-        share = at.membership @ self.shares
+        share = np.maximum(at.membership @ self.shares, LEAST_SHARE)
         speed = share * (unit / at.radius) ** 2
         balance = (speed**2 * unit / at.radius) ** -self.settings.balance_exponent
         return _PointJets(
@@ -176,20 +173,21 @@ class FlowSolver:
         self._outlet_weight = [torch.from_numpy(o.weights / o.area_mm2) for o in self._outlets]
         self._outlet_across = [torch.from_numpy(np.eye(3) - np.outer(o.normal, o.normal)) for o in self._outlets]
         self._flux_values = self._values(np.concatenate([s.points for s in self.sections]))
+        unit = [max(float(self.shares[s.branch]), LEAST_SHARE) for s in self.sections]
         self._flux_weight = torch.from_numpy(
             np.concatenate(
-                [
-                    s.weights[:, None] * s.normal / (area * max(self.shares[s.branch], 1e-6))
-                    for s in self.sections
-                ]
+                [s.weights[:, None] * s.normal / (area * u) for s, u in zip(self.sections, unit, strict=True)]
             )
+        )
+        self._flux_target = torch.tensor(
+            [float(self.shares[s.branch]) / u for s, u in zip(self.sections, unit, strict=True)], dtype=torch.float64
         )
         counts = [len(s.points) for s in self.sections]
         self._flux_owner = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
 
-    def _base_pressure(self, points: Array) -> Array:
-        """(M,) Pa: the 1D network's pressure, carried to any point."""
-        along = pressure_along(self.lumen.tree, self.shares * self.scales.flow_ml_s, self.fluid)
+    def _base_pressure(self, points: Array, flow_ml_s: float) -> Array:
+        """(M,) Pa: the 1D network's pressure for an inflow, carried to any point."""
+        along = pressure_along(self.lumen.tree, self.shares * flow_ml_s, self.fluid)
         c = self.coordinates.samples
         values = np.empty(len(c.path_mm))
         start = {-1: 0.0}
@@ -204,10 +202,8 @@ class FlowSolver:
         """Weighted sum of the mean squared residuals."""
         w = self.settings.weights
         out = self.network.jet(flat, self.inner.inputs)
-        velocity = self.inner.base + sum(
-            jet_product(out[:, :, k : k + 1], self.inner.frame[:, :, k]) for k in range(3)
-        )
-        pressure = out[:4, :, 3] * self._pressure_unit + self._inner_pressure[:4]
+        velocity = self.inner.base + sum(jet_product(out[:, :, k : k + 1], self.inner.frame[:, :, k]) for k in range(3))
+        pressure = out[:4, :, 3] + self._inner_pressure[:4]
         momentum, continuity = navier_stokes_residual(velocity, pressure, self.scales.reynolds)
         balance = self.inner.balance
         total = w.momentum * ((momentum * balance[:, None]) ** 2).sum(1).mean()
@@ -225,13 +221,13 @@ class FlowSolver:
         flux = torch.zeros(len(self.sections), dtype=torch.float64).index_add_(
             0, self._flux_owner, (u * self._flux_weight).sum(1)
         )
-        return total + w.flux * ((flux - 1) ** 2).mean()
+        return total + w.flux * ((flux - self._flux_target) ** 2).mean()
 
     def _velocity_pressure(self, flat: torch.Tensor, at: _PointValues) -> tuple[torch.Tensor, torch.Tensor]:
         """Velocity (N, 3), and the network's part of the pressure (N,), in the units of Scales."""
         out = self.network.value(flat, at.inputs)
         velocity = at.base + (out[:, :3, None] * at.frame).sum(1)
-        return velocity, out[:, 3] * self._pressure_unit
+        return velocity, out[:, 3]
 
     def set_inflow(self, flow_ml_s: float) -> None:
         """Change the inflow; what the network has learnt stays, since in its own units little changes."""
@@ -239,12 +235,15 @@ class FlowSolver:
         unit_pa = self.scales.pressure_pa
         self._inner_pressure = torch.from_numpy(
             sampled_jets(
-                lambda x: self._base_pressure(x * self.unit_mm)[:, None], self.inner.points / self.unit_mm, JET_STEP_RADII
+                lambda x: self._base_pressure(x * self.unit_mm, flow_ml_s)[:, None],
+                self.inner.points / self.unit_mm,
+                JET_STEP_RADII,
             )[..., 0]
             / unit_pa
         )
-        self._outlet_pressure = [torch.from_numpy(self._base_pressure(o.points) / unit_pa) for o in self._outlets]
-        self._pressure_unit = 1.0
+        self._outlet_pressure = [
+            torch.from_numpy(self._base_pressure(o.points, flow_ml_s) / unit_pa) for o in self._outlets
+        ]
         # the curvature estimate belongs to the old loss, but remains a good preconditioner
         self.state.loss = float("inf")
 
@@ -321,7 +320,9 @@ class NetworkField:
         values = self.solver._values(x)
         with torch.no_grad():
             _, p = self.solver._velocity_pressure(torch.from_numpy(self.parameters), values)
-        return self.scales.pressure(p.numpy()) + self.solver._base_pressure(x) - self.reference_pa
+        return (
+            self.scales.pressure(p.numpy()) + self.solver._base_pressure(x, self.scales.flow_ml_s) - self.reference_pa
+        )
 
     def velocity_gradient(self, points: Array) -> Array:
         """(M, 3) LPS mm to (M, 3, 3) 1/s: [m, i, j] is the derivative of component i along axis j."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from skimage.measure import marching_cubes
+from skimage import measure
 
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 from VesselFlowGSLib.gaussians.density import density
@@ -15,6 +16,9 @@ from VesselFlowGSLib.lumen.centreline import Branch, CentrelineTree
 from VesselFlowGSLib.lumen.wall import Lumen, WallDistance
 
 Array = NDArray[np.float64]
+
+# This library brings no types.
+surface_of: Any = measure.marching_cubes
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def wall_shift(lumen: Lumen, before: GaussianCloud, after: GaussianCloud, settin
     To first order the density's change over its slope; before and after share means and shapes.
     """
     wall = lumen.wall
-    vertices = marching_cubes(wall.values, 0.0)[0] * wall.spacing_mm + wall.origin
+    vertices = surface_of(wall.values, 0.0)[0] * wall.spacing_mm + wall.origin
     vertices = vertices[~lumen.beyond_openings(vertices)]
     vertices = vertices[:: max(1, len(vertices) // 20000)]
     scale = float(np.max(after.attenuation) / np.max(before.attenuation))

@@ -132,9 +132,7 @@ def flow_snapshot(
     """The vessel with its flow. relative_sd: of an estimated inflow; it widens the figures that hang on it."""
     mesh = derived.sample_flow(display.mesh, lumen, flow)
     surface = derived.wall_arrays(display.surface, lumen, flow, fluid, settings.derived)
-    origins = derived.FigureOrigins(
-        geometry="measured", flow="estimated", by_name={"mean_inflow": inflow_origin}
-    )
+    origins = derived.FigureOrigins(geometry="measured", flow="estimated", by_name={"mean_inflow": inflow_origin})
     figures = derived.figures(lumen, flow, fluid, mesh, surface, origins, settings.derived)
     if relative_sd is not None:
         figures = with_intervals(figures, relative_sd)

@@ -18,12 +18,13 @@ from VesselFlowGSLib.flow.network1d import murray_shares
 from VesselFlowGSLib.lumen.wall import Lumen
 
 Array = NDArray[np.float64]
+STEADY_WITHIN = 0.05  # a table of the inflow that varies by less, as part of its mean, is steady
 
 
 def fluid_of(description: StudyDescription) -> tuple[Fluid, list[str]]:
     """The fluid as study.toml has it, and what had to be assumed."""
     said = description.fluid
-    notes = []
+    notes: list[str] = []
     if said.viscosity_pa_s is None:
         notes.append("Viscosity was not given (fluid.viscosity_pa_s): 0.0035 Pa s is assumed.")
     if said.density_kg_m3 is None:
@@ -32,6 +33,8 @@ def fluid_of(description: StudyDescription) -> tuple[Fluid, list[str]]:
         notes.append(
             f"fluid.model {said.model!r} is not solved yet: blood is taken as Newtonian with the viscosity stated."
         )
+    if said.hematocrit is not None:
+        notes.append("fluid.hematocrit is not used yet: the viscosity does not follow from it.")
     default = Fluid()
     return (
         Fluid(said.density_kg_m3 or default.density_kg_m3, said.viscosity_pa_s or default.viscosity_pa_s),
@@ -42,14 +45,15 @@ def fluid_of(description: StudyDescription) -> tuple[Fluid, list[str]]:
 def prescribed_inflow(study: Study) -> tuple[float | None, list[str]]:
     """Mean inflow, ml/s, where study.toml gives one (as a number or a table over time); and notes."""
     said = study.description.flow
-    notes = []
-    mean = said.mean_inflow_ml_s
+    notes: list[str] = []
+    mean, pulsatile = said.mean_inflow_ml_s, said.waveform == "pulsatile"
     if said.inflow_csv is not None:
-        table = _inflow_table(study.folder / said.inflow_csv)
-        mean = float(np.trapezoid(table[:, 1], table[:, 0]) / (table[-1, 0] - table[0, 0]))
+        time, flow = _inflow_table(study.folder / said.inflow_csv).T
+        mean = float((np.diff(time) * (flow[1:] + flow[:-1]) / 2).sum() / (time[-1] - time[0]))
         if not mean > 0:
             raise InputError(f"{said.inflow_csv}: the mean of flow_ml_s must be positive, not {mean:g}.")
-    if said.waveform == "pulsatile" or (said.inflow_csv is not None and np.ptp(table[:, 1]) > 0.05 * mean):
+        pulsatile |= bool(np.ptp(flow) > STEADY_WITHIN * mean)
+    if pulsatile:
         notes.append("The flow is solved as steady, at its mean over the cycle; pulsation is not solved yet.")
     return mean, notes
 
@@ -59,24 +63,24 @@ def _inflow_table(path: Path) -> Array:
     where = path.name
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file, skipinitialspace=True)
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{where}: cannot be read ({error}); see flow.inflow_csv in study.toml.") from None
-    if len(rows) < 2 or "time_s" not in rows[0] or "flow_ml_s" not in rows[0]:
+    if len(rows) < 2 or not {"time_s", "flow_ml_s"} <= set(rows[0][1]):
         raise InputError(f"{where}: needs a header time_s,flow_ml_s and at least two rows.")
-    values = []
-    for number, row in enumerate(rows, 2):
+    values: list[tuple[float, float]] = []
+    for number, row in rows:
         try:
             pair = float(row["time_s"]), float(row["flow_ml_s"])
         except (TypeError, ValueError):
             raise InputError(f"{where}, line {number}: not two numbers.") from None
         if not all(math.isfinite(v) for v in pair):
             raise InputError(f"{where}, line {number}: not finite.")
+        if values and pair[0] <= values[-1][0]:
+            raise InputError(f"{where}, line {number}: time_s must increase from line to line.")
         values.append(pair)
-    table = np.array(values)
-    if (np.diff(table[:, 0]) <= 0).any():
-        raise InputError(f"{where}: time_s must increase from line to line.")
-    return table
+    return np.array(values)
 
 
 @dataclass(frozen=True)
@@ -88,19 +92,24 @@ class Split:
 
 
 def outlet_split(study: Study, lumen: Lumen) -> tuple[Split, list[str]]:
-    """Shares from study.toml where all outlets have one, else Murray's law."""
+    """Shares from study.toml where all outlets, or all but one, have one; else Murray's law."""
     leaves = lumen.tree.leaves
     if len(leaves) == 1:
         return Split(np.ones(1), True), []
     said = study.description.outlet
-    shares = [o.share for o in said]
-    notes = []
-    if shares and len(shares) == len(lumen.outlets) and all(s is not None for s in shares):
-        by_leaf = {o.branch: float(s or 0.0) for o, s in zip(lumen.outlets, shares, strict=True)}
-        values = np.array([by_leaf[leaf] for leaf in leaves])
-        return Split(values / values.sum(), True), notes
+    shares = [o.share for o in said] + [None] * (len(lumen.outlets) - len(said))
+    known = [s for s in shares if s is not None]
+    notes: list[str] = []
     if any(o.pressure_pa is not None or o.resistance_pa_s_ml is not None for o in said):
         notes.append("Outlet pressures and resistances are not solved yet; the split is found otherwise.")
+    if len(known) >= len(lumen.outlets) - 1 and len(shares) == len(lumen.outlets):
+        # a single share that was not given is what remains
+        rest = max(1 - sum(known), 0.0)
+        by_leaf = {o.branch: rest if s is None else s for o, s in zip(lumen.outlets, shares, strict=True)}
+        values = np.array([by_leaf[leaf] for leaf in leaves])
+        return Split(values / values.sum(), True), notes
+    if known:
+        notes.append("The outlets' shares are used only where all but one are given; the split is found otherwise.")
     return Split(murray_shares(lumen.tree), False), notes
 
 

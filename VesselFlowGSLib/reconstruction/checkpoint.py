@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,11 @@ from VesselFlowGSLib.lumen.wall import Lumen, WallDistance
 VERSION = 1
 FILE = "checkpoint.npz"
 Arrays = dict[str, NDArray[Any]]
+# what numpy, zipfile, zlib and json say of a damaged file
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,11 @@ def load_checkpoint(out: Path) -> Checkpoint | None:
         if file.is_file():
             try:
                 with np.load(file, allow_pickle=False) as stored:
-                    return _read(dict(stored))
-            except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+                    found = _read(dict(stored))
+            except UNREADABLE:
                 continue
+            if found is not None:
+                return found
     return None
 
 

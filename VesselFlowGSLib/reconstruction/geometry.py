@@ -58,7 +58,7 @@ class Geometry:
         used = start.words.get("runs", {})
         centre = start.words.get("isocentre_lps_mm")
         runs = tuple(r for r in study.dsa if r.name in used)
-        cameras = tuple(r.cameras(centre) for r in runs)
+        cameras = tuple(r.cameras(np.asarray(centre, float)) for r in runs)
         return Geometry(start.lumen, start.cloud, runs, cameras, dict(start.words), start.warnings)
 
 
@@ -170,7 +170,7 @@ def align_runs(
 
 def _middle(study: Study, lumen: Lumen) -> Array:
     if study.volume is None:
-        return np.concatenate([b.points for b in lumen.tree.branches]).mean(0)
+        return np.asarray(np.concatenate([b.points for b in lumen.tree.branches]).mean(0))
     return study.volume.lps((np.array(study.volume.values.shape) - 1) / 2)
 
 
@@ -183,9 +183,7 @@ class Refined:
     words: dict[str, Any]
 
 
-def refined(
-    lumen: Lumen, runs: Sequence[Run], cameras: Sequence[Cameras], settings: ReconstructionSettings
-) -> Refined:
+def refined(lumen: Lumen, runs: Sequence[Run], cameras: Sequence[Cameras], settings: ReconstructionSettings) -> Refined:
     """Move the Gaussians' occupancies until their projections match the frames, and the wall with them.
 
     Without runs, or where refinement is switched off, the lumen stays and the attenuation is 1.
@@ -255,9 +253,7 @@ def _rotational_terms(
     views = cameras[chosen]
     cloud = lattice.cloud
     centre = cloud.mean.mean(0)
-    films = [
-        blurred_film(run.line_integrals[i], cameras[int(i)], lattice.blur_mm[0], centre) for i in chosen
-    ]
+    films = [blurred_film(run.line_integrals[i], cameras[int(i)], lattice.blur_mm[0], centre) for i in chosen]
     pixels = compared_pixels(cloud, views, lumen.openings, settings.fit)
     matrix = projection_matrix(cloud, views, pixels=pixels, dtype=np.float32).tocsr()
     values = np.stack(films).ravel()[pixels].astype(float)
