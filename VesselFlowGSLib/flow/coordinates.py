@@ -72,6 +72,8 @@ def centreline_samples(tree: CentrelineTree, settings: CoordinateSettings) -> Ce
     for index, branch in enumerate(tree.branches):
         spacing = float(np.median(branch.radius_mm)) / settings.samples_per_radius
         points, radius = _resampled(branch.points, branch.radius_mm, spacing)
+        # as it came out, so that the samples go on evenly past the ends
+        spacing = float(np.linalg.norm(np.diff(points, axis=0), axis=1).mean())
         tangent = np.gradient(points, axis=0)
         tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
         path = end_path[branch.parent] + np.concatenate(

@@ -65,6 +65,15 @@ def _base_profile(layer: float) -> Array:
     return np.asarray(np.linalg.lstsq(basis * weight, target * weight[:, 0], rcond=None)[0])
 
 
+def _run_on(at: Array, path: Array, values: Array, over_mm: float) -> Array:
+    """Values along a path, linear between its points, and past its ends with the mean slope over a length there."""
+    inner = np.interp([path[0] + over_mm, path[-1] - over_mm], path, values)
+    reach = min(over_mm, float(path[-1] - path[0]))
+    before, after = (inner[0] - values[0]) / reach, (values[-1] - inner[1]) / reach
+    beyond = np.minimum(at - path[0], 0) * before + np.maximum(at - path[-1], 0) * after
+    return np.asarray(np.interp(at, path, values) + beyond)
+
+
 class FlowSolver:
     """Solves the flow through one lumen for any inflow; keeps its state, so that a changed inflow costs little.
 
@@ -195,7 +204,7 @@ class FlowSolver:
             own = c.branch == index
             path = start[branch.parent] + branch.arc_length_mm
             start[index] = float(path[-1])
-            values[own] = np.interp(c.path_mm[own], path, along[index])
+            values[own] = _run_on(c.path_mm[own], path, along[index], float(branch.radius_mm[0]))
         return self.coordinates.average(points, values[:, None])[:, 0]
 
     def loss(self, flat: torch.Tensor) -> torch.Tensor:
