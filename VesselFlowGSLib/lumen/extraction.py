@@ -340,7 +340,8 @@ def _with_cuts(
     distance, owner = near.query(points)
     apart = distance > kept_radius[owner] + 0.2 * radius
     if len(bulges):
-        apart &= cKDTree(bulges).query(points)[0] > 0.5 * radius
+        reach, of = cKDTree(bulges).query(points)
+        apart &= reach > 1.6 * np.concatenate(bulge_r)[of]
     for o in openings:
         t, across = _along_across(points, o)
         apart &= ~((t > -0.5 * o.radius_mm) & (t < settings.stub_radii * o.radius_mm) & (across < o.radius_mm))
@@ -453,7 +454,7 @@ def _level_set(
     for o in kept.openings:
         t, across = _along_across(x, o)
         near = (t > 0) & (across < 2.5 * o.radius_mm)
-        end = np.minimum(settings.stub_radii * o.radius_mm - t, 1.6 * o.radius_mm - across)
+        end = np.minimum(settings.stub_radii * o.radius_mm - t, 1.35 * o.radius_mm - across)
         own_tube = near & (gap < 0.8 * own)
         own_tube &= np.linalg.norm(x - o.centre, axis=1) < 3.5 * o.radius_mm
         phi = np.where(own_tube, np.minimum(phi, end), phi)

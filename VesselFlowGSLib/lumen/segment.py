@@ -12,7 +12,6 @@ from scipy import ndimage, optimize, special
 from scipy.spatial import cKDTree
 from skimage.graph import MCP_Geometric
 from skimage.measure import marching_cubes
-from skimage.morphology import skeletonize
 
 from VesselFlowGSLib.acquisition.study import Volume
 from VesselFlowGSLib.errors import InputError
@@ -39,7 +38,8 @@ class SegmentSettings:
     bridge_level         fraction of the contrast down to which a vessel goes on without seeds (a narrowing)
     seed_reach_mm        how far from the vessel a click may be
     tube_length_radii    the shortest medial line of a tube, in units of its largest radius
-    tube_fill            largest ratio of a tube's volume to that of the discs along its medial line
+    line_spread          variance of a tube's medial points across their line, relative to that along it, at most
+    pieces_tried         connected pieces looked at, the largest first
     margin_mm            kept around the way between the seeds
     variation_mm         length over which plateau and background may change
     shell_mm             where the background is read: distance from anything bright, from and to
@@ -55,7 +55,8 @@ class SegmentSettings:
     bridge_level: float = 0.35
     seed_reach_mm: float = 3.0
     tube_length_radii: float = 3.0
-    tube_fill: float = 4.0
+    line_spread: float = 0.35
+    pieces_tried: int = 12
     margin_mm: float = 10.0
     variation_mm: float = 5.0
     shell_mm: tuple[float, float] = (1.0, 4.0)
@@ -307,33 +308,42 @@ def _ridge_level(above: Grid, mask: Mask, spacing: Array) -> float:
 
 
 def _longest_tube(mask: Mask, volume: Volume, settings: SegmentSettings) -> Mask | None:
-    """The connected piece with the largest wall of tubes: medial length times radius."""
+    """The connected piece with the most wall among those that are long and, nearly everywhere, tubes."""
     labels, count = ndimage.label(mask, _EVERY_NEIGHBOUR)
     if not count:
         return None
-    spacing = volume.spacing_mm
     sizes = np.bincount(labels.ravel())[1:]
     boxes = ndimage.find_objects(labels)
-    best, best_score = None, 0.0
-    for i in np.argsort(sizes)[::-1][:12]:
-        if sizes[i] < 20:
-            break
+    best, most = None, 0.0
+    for i in np.argsort(sizes)[::-1][: settings.pieces_tried]:
         part = np.pad(labels[boxes[i]] == i + 1, 1)
-        medial = skeletonize(part)  # type: ignore[no-untyped-call]
-        depth = ndimage.distance_transform_edt(part, sampling=spacing)
+        depth = ndimage.distance_transform_edt(part, sampling=volume.spacing_mm)
+        medial = part & (depth >= ndimage.maximum_filter(depth, 3)) & (depth > 0.7 * ndimage.maximum_filter(depth, 5))
         radius = depth[medial]
-        if not len(radius):
+        if not _is_tube(np.argwhere(medial) * volume.spacing_mm, radius, settings):
             continue
-        length = len(radius) * float(spacing.mean())
-        discs = float((np.pi * radius**2).sum() * spacing.mean())
-        fill = part.sum() * float(np.prod(spacing)) / max(discs, 1e-9)
-        way = np.argwhere(medial) * spacing
-        way = (way - way.mean(0)) @ np.linalg.svd(way - way.mean(0), full_matrices=False)[2][0]
-        if np.ptp(way) < settings.tube_length_radii * float(depth.max()) or fill > settings.tube_fill:
-            continue
-        if length * float(np.median(radius)) > best_score:
-            best, best_score = i + 1, length * float(np.median(radius))
+        wall = sizes[i] / float(np.median(radius))
+        if wall > most:
+            best, most = i + 1, wall
     return None if best is None else labels == best
+
+
+def _is_tube(medial: Array, radius: Array, settings: SegmentSettings) -> bool:
+    """Long, and its medial points lie along lines: those of a ball are a point, those of a plate a plane."""
+    if len(medial) < 5:
+        return False
+    centred = medial - medial.mean(0)
+    length = np.ptp(centred @ np.linalg.eigh(centred.T @ centred)[1][:, -1])
+    if length < settings.tube_length_radii * radius.max():
+        return False
+    tree = cKDTree(medial)
+    some = np.random.default_rng(settings.seed).permutation(len(medial))[:300]
+    lines = 0
+    for i in some:
+        near = medial[tree.query_ball_point(medial[i], 4 * radius[i])]
+        spread = np.linalg.eigvalsh(np.cov(near.T)) if len(near) > 3 else np.zeros(3)
+        lines += bool(spread[1] < settings.line_spread * spread[2])
+    return lines > 0.5 * len(some)
 
 
 def _vessel_at_seeds(
