@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 from VesselFlowGSLib.lumen.wall import Lumen
 
 Array = NDArray[np.float64]
+WALL_LAYER_RADII = 0.3
 
 
 def collocation_points(lumen: Lumen, cloud: GaussianCloud, count: int, wall_part: float, seed: int) -> Array:
     """(count, 3) LPS mm points in the lumen, drawn from the Gaussians.
 
     A Gaussian is chosen in proportion to its mass and a point drawn from it; points beyond the wall or the
-    openings are dropped. The given part of the points is kept for the layer within 0.3 of the largest distance
-    to the wall near by, where velocity changes fastest.
+    openings are dropped. The given part of the points is kept for the layer within 0.3 local radii of the wall,
+    where velocity changes fastest. Raises ValueError where the Gaussians do not lie in the lumen.
     """
     generator = np.random.default_rng(seed)
     mass = np.maximum(cloud.occupancy, 0) * cloud.sigma.prod(1)
     chosen: list[Array] = []
-    depths: list[Array] = []
     found = 0
     while found < 6 * count:
         index = generator.choice(len(cloud), 4 * count, p=mass / mass.sum())
@@ -31,10 +32,11 @@ def collocation_points(lumen: Lumen, cloud: GaussianCloud, count: int, wall_part
         if not len(x):
             raise ValueError("the Gaussians do not lie in the lumen")
         chosen.append(x)
-        depths.append(lumen.wall(x))
         found += len(x)
-    x, depth = np.concatenate(chosen), np.concatenate(depths)
-    near = depth < 0.3 * np.quantile(depth, 0.98)
+    x = np.concatenate(chosen)
+    curve = np.concatenate([b.points for b in lumen.tree.branches])
+    radius = np.concatenate([b.radius_mm for b in lumen.tree.branches])
+    near = lumen.wall(x) < WALL_LAYER_RADII * radius[cKDTree(curve).query(x)[1]]
     from_wall = min(round(wall_part * count), int(near.sum()))
     return np.concatenate([x[near][:from_wall], x[~near][: count - from_wall]])
 
