@@ -1,4 +1,4 @@
-"""Self-scaled Broyden minimisation (Al-Baali 1998; for physics-informed networks Urban et al. 2024, arXiv:2405.04230)."""
+"""Self-scaled Broyden minimisation (Al-Baali 1998; for physics-informed networks Urban et al., arXiv:2405.04230)."""
 
 from __future__ import annotations
 
@@ -50,18 +50,19 @@ class SelfScaledBroyden:
     def run(self, iterations: int, progress: Callable[[BroydenState], None] | None = None) -> BroydenState:
         """Take up to the given number of steps; ends early where no descent is found any more."""
         state = self.state
-        size = state.x.size
         fresh = state.inverse_hessian is None
-        inverse = torch.eye(size, dtype=torch.float64) if state.inverse_hessian is None else state.inverse_hessian
         x = state.x
         value, gradient = self._evaluate(x)
+        inverse = _first_inverse(gradient) if state.inverse_hessian is None else state.inverse_hessian
         previous: float | None = None
         restarts = 0
         for _ in range(iterations):
             direction = -(inverse @ torch.from_numpy(gradient)).numpy()
             if not direction @ gradient < 0:
-                inverse, fresh = torch.eye(size, dtype=torch.float64), True
-                direction = -gradient
+                inverse, fresh = _first_inverse(gradient), True
+                direction = -(inverse @ torch.from_numpy(gradient)).numpy()
+                if not gradient.any():
+                    break
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 step = line_search(
@@ -79,7 +80,7 @@ class SelfScaledBroyden:
                 restarts += 1
                 if restarts > 3 or fresh:
                     break
-                inverse, fresh, previous = torch.eye(size, dtype=torch.float64), True, None
+                inverse, fresh, previous = _first_inverse(gradient), True, None
                 continue
             new_x = x + step * direction
             new_value, new_gradient = self._evaluate(new_x)
@@ -91,6 +92,11 @@ class SelfScaledBroyden:
                 progress(state)
         state.x, state.loss, state.inverse_hessian = x, value, inverse
         return state
+
+
+def _first_inverse(gradient: Array) -> torch.Tensor:
+    """A multiple of the identity with which the first step is no longer than one."""
+    return torch.eye(len(gradient), dtype=torch.float64) / max(1.0, float(np.linalg.norm(gradient)))
 
 
 def _update(inverse: torch.Tensor, s_: Array, y_: Array, gradient: Array, step: float, first: bool) -> None:
@@ -117,4 +123,7 @@ def _update(inverse: torch.Tensor, s_: Array, y_: Array, gradient: Array, step: 
         tau = min(rho * shrink, sigma) if theta <= 0 else rho * min(shrink, 1 / theta)
     phi = (1 - theta) / (1 + a * theta)
     v = s / ys - hy / yhy
-    inverse.addr_(hy, hy, alpha=-1 / yhy).addr_(v, v, alpha=phi * yhy).div_(tau).addr_(s, s, alpha=1 / ys)
+    # one pass over the matrix, whose size in memory is what an iteration costs
+    columns = torch.stack([hy, v, s], 1)
+    factors = torch.tensor([-1 / (yhy * tau), phi * yhy / tau, 1 / ys], dtype=torch.float64)
+    inverse.addmm_(columns * factors, columns.T, beta=1 / tau)
