@@ -82,7 +82,17 @@ def test_the_untrained_flow_conserves_mass(straight):
     solver.set_inflow(FLOW_ML_S)
     field = NetworkField.of(solver)
     for section in solver.sections:
-        assert flux_ml_s(field, section) == pytest.approx(FLOW_ML_S, rel=0.03)
+        assert flux_ml_s(field, section) == pytest.approx(FLOW_ML_S, rel=0.01)
+
+
+def test_the_untrained_flow_in_a_straight_tube_is_poiseuilles(straight):
+    solver = straight.solver()
+    solver.set_inflow(FLOW_ML_S)
+    field = NetworkField.of(solver)
+    x, z, r = inner_points(500, 5)
+    assert relative(field.velocity(x), 2 * MEAN_M_S * (1 - (r / RADIUS) ** 2)[:, None] * AXIS) < 0.01
+    slope = 8 * FLUID.viscosity_pa_s * MEAN_M_S / (RADIUS * 1e-3) ** 2 * 1e-3
+    assert relative(field.pressure(x), slope * (LENGTH - z)) < 1e-3
 
 
 def test_the_velocity_scales_with_the_inflow_and_a_field_keeps_its_own(straight):

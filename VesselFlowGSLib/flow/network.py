@@ -21,8 +21,8 @@ class NetworkSettings:
 class Network:
     """tanh network with parameters in one flat float64 vector, as quasi-Newton methods want them.
 
-    sizes: (inputs, hidden, …, outputs). The last layer starts at a tenth, so that the prescribed base flow
-    dominates at first.
+    sizes: (inputs, hidden, …, outputs). The last layer starts at zero, so that the flow before training is the
+    prescribed base flow alone: even a little noise on it would carry blood across the layers at the wall.
     """
 
     def __init__(self, sizes: tuple[int, ...], seed: int) -> None:
@@ -32,7 +32,7 @@ class Network:
         for layer, (i, o) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
             weight = torch.randn(i, o, generator=generator, dtype=torch.float64) * math.sqrt(2 / (i + o))
             last = layer == len(sizes) - 2
-            parts += [(weight * (0.1 if last else 1.0)).reshape(-1), torch.zeros(o, dtype=torch.float64)]
+            parts += [(weight * (0.0 if last else 1.0)).reshape(-1), torch.zeros(o, dtype=torch.float64)]
         self.start = torch.cat(parts)
 
     def layers(self, flat: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
