@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import re
 import signal
 import sys
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Schedulers end a job with SIGTERM: the same to us as Ctrl-C, which a shell's background jobs would ignore.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
+    _let_threads_rest()
     options: argparse.Namespace | None = None
     try:
         options = _parser().parse_args(arguments)
@@ -58,6 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, message = explain(error)
         return _end(code, message, error, options)
     return ExitCode.DONE
+
+
+def _let_threads_rest() -> None:
+    """Idle threads of the numerical libraries sleep instead of spinning; must come before they are imported.
+
+    Two libraries with a pool of threads each, spinning on the same cores, can be ten times slower than one.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def explain(error: Exception) -> tuple[ExitCode, str]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from VesselFlowGSLib.flow.solve import NetworkField
 
@@ -21,32 +20,36 @@ Array = NDArray[np.float64]
 class TransitSettings:
     """step_radii: length of a step along a path; longest_s: paths slower than this are not followed further."""
 
-    step_radii: float = 0.12
+    step_radii: float = 0.2
     grid_radii: float = 0.2
     longest_s: float = 20.0
 
 
 @dataclass(frozen=True)
 class _VelocityGrid:
-    """Velocity without its wall factor, and the path coordinate, on a grid; the wall factor is exact."""
+    """Channels on a regular grid, read trilinearly: velocity without its wall factor, path, wall distance in layers.
+
+    The wall factor itself falls too fast for the grid; it is computed from the distance, which is nearly linear.
+    """
 
     origin: Array
     spacing_mm: float
-    core: Array
-    path: Array
-    layer_mm: Array
-    field: NetworkField
+    shape: tuple[int, int, int]
+    channels: NDArray[np.float32]
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         """(M, 3) mm to velocity (M, 3) mm/s and path (M,) mm."""
-        index = ((x - self.origin) / self.spacing_mm).T
-
-        def at(values: Array) -> Array:
-            return np.asarray(ndimage.map_coordinates(values, index, order=1, mode="nearest"))
-
-        wall = np.tanh(np.maximum(self.field.solver.lumen.wall(x), 0) / at(self.layer_mm))
-        velocity = np.stack([at(self.core[..., k]) for k in range(3)], -1) * wall[:, None]
-        return velocity * 1e3, at(self.path)
+        index = np.clip((x - self.origin) / self.spacing_mm, 0, np.array(self.shape) - 1.001)
+        low = index.astype(np.int64)
+        part = (index - low).astype(np.float32)
+        stride = np.array([self.shape[1] * self.shape[2], self.shape[2], 1])
+        flat = low @ stride
+        value = np.zeros((len(x), self.channels.shape[1]), np.float32)
+        for corner in np.ndindex(2, 2, 2):
+            weight = np.prod(np.where(corner, part, 1 - part), axis=1)
+            value += weight[:, None] * self.channels[flat + int(np.array(corner) @ stride)]
+        wall = np.tanh(np.maximum(value[:, 4], 0))
+        return (value[:, :3] * wall[:, None]).astype(float), value[:, 3].astype(float)
 
 
 def _velocity_grid(field: NetworkField, settings: TransitSettings) -> _VelocityGrid:
@@ -55,19 +58,18 @@ def _velocity_grid(field: NetworkField, settings: TransitSettings) -> _VelocityG
     wall = lumen.wall
     spacing = max(settings.grid_radii * smallest, wall.spacing_mm / 2)
     size = (np.array(wall.values.shape) - 1) * wall.spacing_mm
-    shape = tuple(np.floor(size / spacing).astype(int) + 1)
+    shape = np.floor(size / spacing).astype(int) + 1
     axes = [wall.origin[k] + spacing * np.arange(shape[k]) for k in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    near = wall(points) > -2.5 * spacing
-    core = np.zeros((len(points), 3))
-    path, layer = np.zeros(len(points)), np.ones(len(points))
-    core[near], _ = field.core_velocity(points[near])
+    distance = wall(points)
+    near = distance > -2.5 * spacing
+    channels = np.zeros((len(points), 5), np.float32)
+    channels[near, :3] = field.core_velocity(points[near])[0] * 1e3
     at = field.solver.coordinates(points[near])
-    path[near] = at.path
-    layer[near] = field.solver.settings.coordinates.wall_layer_radii * at.radius
-    return _VelocityGrid(
-        wall.origin, spacing, core.reshape(*shape, 3), path.reshape(shape), layer.reshape(shape), field
-    )
+    channels[near, 3] = at.path
+    channels[near, 4] = distance[near] / (field.solver.settings.coordinates.wall_layer_radii * at.radius)
+    channels[~near, 4] = -1
+    return _VelocityGrid(wall.origin, spacing, (int(shape[0]), int(shape[1]), int(shape[2])), channels)
 
 
 def transit_times(field: NetworkField, points: Array, origins_mm: Array, settings: TransitSettings) -> Array:

@@ -24,9 +24,9 @@ class CoordinateSettings:
     """kernel_radii: reach of the averaging along the vessel, in local radii; wall_layer_radii: thickness of the
     layer in which the wall function rises, in local radii."""
 
-    kernel_radii: float = 0.5
+    kernel_radii: float = 1.0
     samples_per_radius: float = 4.0
-    wall_layer_radii: float = 0.4
+    wall_layer_radii: float = 0.6
     extension_radii: float = 3.0
 
 

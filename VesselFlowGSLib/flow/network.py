@@ -15,7 +15,7 @@ class NetworkSettings:
     """Hidden layers and their width."""
 
     layers: int = 3
-    width: int = 40
+    width: int = 28
 
 
 class Network:

@@ -46,12 +46,12 @@ class FlowSettings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     sections: SectionSettings = field(default_factory=SectionSettings)
     weights: ResidualWeights = field(default_factory=ResidualWeights)
-    points_per_radius: int = 120
+    points_per_radius: int = 70
     points_most: int = 12000
     wall_part: float = 0.35
-    path_scale_radii: float = 5.0
-    balance_exponent: float = 0.5
-    first_iterations: int = 500
+    path_scale_radii: float = 4.0
+    balance_exponent: float = 0.25
+    first_iterations: int = 700
     update_iterations: int = 150
 
 

@@ -30,6 +30,7 @@ from VesselFlowGSLib.lumen.follow import followed, wall_shift
 from VesselFlowGSLib.lumen.hull import volume_from_rotation
 from VesselFlowGSLib.lumen.pose import Alignment, align
 from VesselFlowGSLib.lumen.segment import vessel_occupancy
+from VesselFlowGSLib.lumen.surface_file import lumen_from_file
 from VesselFlowGSLib.lumen.wall import Lumen
 from VesselFlowGSLib.reconstruction.checkpoint import Checkpoint
 from VesselFlowGSLib.reconstruction.settings import ReconstructionSettings
@@ -94,9 +95,12 @@ def first_opening_filled(geometry: Geometry, least_signal: float = 6.0) -> str |
 
 
 def first_lumen(study: Study, settings: ReconstructionSettings) -> tuple[Lumen, list[str]]:
-    """The lumen from the volume, or else from the rotational run alone; and what a person should know about it."""
+    """The lumen as given, else from the volume, else from the rotational run alone; and what a person should know."""
     said = study.description.geometry
     notes: list[str] = []
+    if said.lumen_file is not None:
+        path = study.folder / said.lumen_file
+        return lumen_from_file(path, inlet=said.inlet_lps_mm, outlets=said.outlets_lps_mm), notes
     volume = study.volume
     if volume is None:
         volume = _volume_of_rotation(study, settings, notes)
@@ -136,21 +140,22 @@ def align_runs(
     runs = (*study.dsa, *study.rotational)
     if not runs:
         return (), None, []
-    given = study.description.geometry.isocentre_lps_mm
-    if given is None and study.volume is None:
+    said = study.description.geometry
+    given = said.isocentre_lps_mm
+    if given is None and study.volume is None and said.lumen_file is None:
         given = (0.0, 0.0, 0.0)
     start = given if given is not None else _middle(study, lumen)
     found = align(lumen, runs, start, settings.pose, given=given is not None, fit=settings.fit)
     seen = [i for i in range(len(runs)) if found.shows_vessel(i, settings.pose)]
     notes = [
-        f"{run.name}: does not show the vessel of the volume (match {found.overlap[i]:.2f}); not used."
+        f"{run.name}: does not show the vessel (match {found.overlap[i]:.2f}); not used."
         for i, run in enumerate(runs)
         if i not in seen
     ]
     if not seen:
         names = ", ".join(r.name for r in runs)
         raise InputError(
-            f"{names}: none of the runs shows the vessel that was found in the volume. Check that they are of the "
+            f"{names}: none of the runs shows the vessel that was found. Check that they are of the "
             "same patient and side, isocentre_lps_mm and region_lps_mm in study.toml, and the runs' angles."
         )
     if given is None:
@@ -263,6 +268,9 @@ def _rotational_terms(
 
 def reconstruct_geometry(study: Study, settings: ReconstructionSettings) -> Geometry:
     """All of it: lumen, C-arm poses, refinement. Raises InputError where the study gives no vessel."""
+    if study.description.geometry.lumen_file is not None:
+        # the vessel as given is not moved
+        settings = replace(settings, geometry=replace(settings.geometry, refine=False))
     lumen, warnings = first_lumen(study, settings)
     runs, alignment, notes = align_runs(study, lumen, settings)
     warnings += notes

@@ -37,10 +37,12 @@ Array = NDArray[np.float64]
 class InflowSettings:
     """samples: points drawn per Gaussian; discrepancy: model error as part of the peak line integral;
     window_radii, window_step_radii: length and distance of the windows; agreement: largest deviation (natural log)
-    of a window that still counts; model_sd: relative standard deviation of what the model leaves out."""
+    of a window that still counts; model_sd: relative standard deviation of what the model leaves out;
+    least_signal: peak contrast over noise below which a run is not read; grid, golden_steps: of the search in the
+    logarithm of the flow; origin_gain: a later origin of the dye must lower the misfit by this factor."""
 
     transit: TransitSettings = field(default_factory=TransitSettings)
-    samples: int = 8
+    samples: int = 4
     discrepancy: float = 0.02
     window_radii: float = 12.0
     window_step_radii: float = 3.0
@@ -51,6 +53,9 @@ class InflowSettings:
     smallest_ml_s: float = 0.02
     largest_ml_s: float = 200.0
     least_signal: float = 6.0
+    grid: int = 28
+    golden_steps: int = 11
+    origin_gain: float = 0.75
 
 
 @dataclass(frozen=True)
@@ -180,10 +185,12 @@ def _fit(parts: Sequence[_Normal], ages: Array, scale: float, basis: _InletBasis
     size = len(basis.knots) - 4
     a, b, total = np.zeros((size, size)), np.zeros(size), 0.0
     for part in parts:
+        frames = len(part.times)
         design = basis(part.times[:, None] - scale * ages[None])
-        for k in range(len(part.times)):
-            a += design[k].T @ part.squared @ design[k]
-            b += design[k].T @ part.mixed[:, k]
+        # both products over all frames at once
+        seen = (part.squared @ design.transpose(1, 0, 2).reshape(len(ages), -1)).reshape(len(ages), frames, size)
+        a += np.tensordot(design, seen.transpose(1, 0, 2), axes=((0, 1), (0, 1)))
+        b += np.tensordot(design, part.mixed.T, axes=((0, 1), (0, 1)))
         total += part.total
     level = np.trace(a) / size
     if not level > 0:
@@ -216,12 +223,12 @@ def _search(
     def misfit(log_flow: float) -> float:
         return _fit(parts, ages, reference / np.exp(log_flow), basis)[0]
 
-    grid = np.linspace(low, high, 47)
+    grid = np.linspace(low, high, settings.grid)
     values = np.array([misfit(q) for q in grid])
     best = int(values.argmin())
     left, right = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     golden = (np.sqrt(5) - 1) / 2
-    for _ in range(14):
+    for _ in range(settings.golden_steps):
         a, b = right - golden * (right - left), left + golden * (right - left)
         left, right = (left, b) if misfit(a) < misfit(b) else (a, right)
     centre = (left + right) / 2
@@ -333,7 +340,7 @@ def _origin(
     for j in range(len(origins)):
         fits = reading.fits(reading.pixel_ages(ages[..., j], inside), keep)
         misfit = float(np.mean([f.misfit for f in fits])) if fits else np.inf
-        if misfit < 0.95 * lowest:
+        if misfit < reading.settings.origin_gain * lowest:
             best, lowest = j, misfit
     return best
 

@@ -60,7 +60,7 @@ class _Reconstruction:
     ) -> None:
         if settings.device == "cuda" and not torch.cuda.is_available():
             raise InstallationError(
-                "device cuda: PyTorch sees no CUDA GPU here. Use --device auto or cpu, or install a CUDA build of torch."
+                "device cuda: PyTorch sees no CUDA GPU here. Use --device auto or cpu, or install torch with CUDA."
             )
         self.study, self.settings, self.tell = study, settings, progress
         self.fingerprint = fingerprint(study, settings)
@@ -68,7 +68,9 @@ class _Reconstruction:
         self.timings: dict[str, float] = {}
         self.warnings: list[str] = []
         if start is not None and self.start is None:
-            self.warnings.append("The checkpoint belongs to another study or other settings: everything is computed anew.")
+            self.warnings.append(
+                "The checkpoint belongs to another study or other settings: everything is computed anew."
+            )
         self.fluid, notes = fluid_of(study.description)
         self.warnings += notes
         self.inflow_given, notes = prescribed_inflow(study)
@@ -82,9 +84,11 @@ class _Reconstruction:
         with _Timed(self.timings, "display"):
             display = Display.of(geometry.lumen, self.settings)
         self.warnings += display.warnings
-        checkpoint = Checkpoint(
-            self.fingerprint, geometry.lumen, geometry.cloud, geometry.words, tuple(self.warnings)
-        )
+        checkpoint = Checkpoint(self.fingerprint, geometry.lumen, geometry.cloud, geometry.words, tuple(self.warnings))
+        if self.start is not None:
+            # what was known of the flow stays on disk until it is known better
+            known = {name: getattr(self.start, name) for name in ("inflow_ml_s", "shares", "parameters")}
+            checkpoint = replace(checkpoint, **known)
         snapshot = geometry_snapshot(
             geometry.lumen,
             geometry.cloud,
@@ -95,7 +99,9 @@ class _Reconstruction:
         )
         yield snapshot
         if self.inflow_given is None and not geometry.runs:
-            yield self._unknown(snapshot, "there are no DSA runs of the vessel, and study.toml gives no inflow ([flow])")
+            yield self._unknown(
+                snapshot, "there are no DSA runs of the vessel, and study.toml gives no inflow ([flow])"
+            )
             return
         split, notes = outlet_split(self.study, geometry.lumen)
         self.warnings += notes
@@ -128,18 +134,20 @@ class _Reconstruction:
     ) -> Iterator[Snapshot]:
         """Inflow and velocity field in turn: the field's shape tells the inflow, the inflow the Reynolds number."""
         schedule = self.settings.schedule
-        solver = FlowSolver(
-            geometry.lumen, geometry.cloud, self.fluid, shares, self.settings.flow, self.settings.seed
-        )
+        start = self.start if self.start is not None and self.start.parameters is not None else None
+        if start is not None and start.shares is not None and not given:
+            shares, given = start.shares[list(geometry.lumen.tree.leaves)], True
+        solver = FlowSolver(geometry.lumen, geometry.cloud, self.fluid, shares, self.settings.flow, self.settings.seed)
         estimate: InflowEstimate | None = None
-        flow = self.inflow_given
-        if self.start is not None and self.start.parameters is not None and self.start.inflow_ml_s is not None:
-            solver.state.x = self.start.parameters.copy()
+        flow, reference = self.inflow_given, 1.0
+        if start is not None and start.parameters is not None:
+            solver.state.x = start.parameters.copy()
             solver.state.iterations = 1
-            flow = flow or self.start.inflow_ml_s
+            reference = start.inflow_ml_s or reference
         if flow is None:
             self.tell(GEOMETRY_PART, "reading the inflow from the dye")
-            estimate = self._inflow(geometry, solver, 1.0)
+            # anew after a resume too, since its interval and the arrivals are not stored
+            estimate = self._inflow(geometry, solver, reference)
             flow = estimate.mean_ml_s
             if not given:
                 shares = split_of_branches(estimate.branch_ml_s, geometry.lumen, shares)
@@ -151,32 +159,29 @@ class _Reconstruction:
             geometry, display, solver, estimate, Stage.FIRST_FLOW, FIRST_FLOW_PART,
             f"first flow, by the 1D network: {flow:.3g} ml/s", checkpoint,
         )  # fmt: skip
-        rounds = schedule.rounds if self.inflow_given is None and geometry.runs else 1
-        steps = self.settings.flow.first_iterations + (rounds - 1) * self.settings.flow.update_iterations
+        rounds = schedule.rounds if estimate is not None else 0
+        steps = self.settings.flow.first_iterations + rounds * self.settings.flow.update_iterations
+        self._solve(solver, flow, steps)
         for number in range(rounds):
+            estimate = self._inflow(geometry, solver, flow)
+            change, flow = abs(estimate.mean_ml_s / flow - 1), estimate.mean_ml_s
+            part = FIRST_FLOW_PART + (FLOW_PART - FIRST_FLOW_PART) * (number + 1) / (rounds + 1)
+            message = f"flow {flow:.3g} ml/s, read with the solved velocity"
+            solver.set_inflow(flow)
+            yield self._flow_snapshot(geometry, display, solver, estimate, Stage.FLOW, part, message, checkpoint)
             self._solve(solver, flow, steps)
-            if self.inflow_given is None and geometry.runs:
-                estimate = self._inflow(geometry, solver, flow)
-                change = abs(estimate.mean_ml_s / flow - 1)
-                flow = estimate.mean_ml_s
-            else:
-                change = 0.0
-            last = number == rounds - 1 or change < schedule.enough_change
-            if last:
-                # the field is nearly the same in its own units: it takes the last inflow by scaling
-                solver.set_inflow(flow)
-            stage = Stage.DONE if last else Stage.FLOW
-            part = 1.0 if last else FIRST_FLOW_PART + (FLOW_PART - FIRST_FLOW_PART) * (number + 1) / rounds
-            message = f"flow {flow:.3g} ml/s" + ("" if last else f" after round {number + 1}")
-            yield self._flow_snapshot(geometry, display, solver, estimate, stage, part, message, checkpoint)
-            if last:
-                return
+            if change < schedule.enough_change:
+                break
+        yield self._flow_snapshot(
+            geometry, display, solver, estimate, Stage.DONE, 1.0, f"flow {flow:.3g} ml/s, solved", checkpoint
+        )
 
     def _solve(self, solver: FlowSolver, flow_ml_s: float, steps: int) -> None:
         def told(iteration: int, loss: float) -> None:
             done = min(iteration / max(steps, 1), 1.0)
             self.tell(
-                FIRST_FLOW_PART + (FLOW_PART - FIRST_FLOW_PART) * done, f"solving the flow, step {iteration}, loss {loss:.2e}"
+                FIRST_FLOW_PART + (FLOW_PART - FIRST_FLOW_PART) * done,
+                f"solving the flow, step {iteration}, loss {loss:.2e}",
             )
 
         with _Timed(self.timings, "flow"):
@@ -291,7 +296,9 @@ def _found(geometry: Geometry) -> str:
     tree = geometry.lumen.tree
     length = sum(float(b.arc_length_mm[-1]) for b in tree.branches)
     outlets = len(geometry.lumen.outlets)
-    return f"vessel of {length:.0f} mm with {outlets} outlet{'s' if outlets != 1 else ''}, {len(geometry.cloud)} Gaussians"
+    return (
+        f"vessel of {length:.0f} mm with {outlets} outlet{'s' if outlets != 1 else ''}, {len(geometry.cloud)} Gaussians"
+    )
 
 
 def fingerprint(study: Study, settings: ReconstructionSettings) -> str:
@@ -299,11 +306,11 @@ def fingerprint(study: Study, settings: ReconstructionSettings) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps([asdict(study.description), asdict(settings)], sort_keys=True, default=str).encode())
     if study.volume is not None:
-        digest.update(np.ascontiguousarray(study.volume.values))
+        digest.update(np.ascontiguousarray(study.volume.values).data)
         digest.update(study.volume.affine.tobytes())
     for run in study.runs:
         if run.role in (RunRole.DSA, RunRole.FILL):
-            digest.update(np.ascontiguousarray(run.line_integrals))
+            digest.update(np.ascontiguousarray(run.line_integrals).data)
             digest.update(run.frame_times_s.tobytes())
     return digest.hexdigest()
 

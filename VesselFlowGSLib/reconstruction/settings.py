@@ -15,17 +15,18 @@ from typing import Any, TypeVar
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.flow.solve import FlowSettings
-from VesselFlowGSLib.lumen.extraction import ExtractionSettings
 from VesselFlowGSLib.lumen.fit import FitSettings
 from VesselFlowGSLib.lumen.follow import FollowSettings
 from VesselFlowGSLib.lumen.hull import HullSettings
 from VesselFlowGSLib.lumen.pose import PoseSettings
 from VesselFlowGSLib.lumen.segment import SegmentSettings
+from VesselFlowGSLib.lumen.tracing import ExtractionSettings
 from VesselFlowGSLib.reconstruction.inflow import InflowSettings
 from VesselFlowGSLib.results.derived import DerivedSettings
 
 T = TypeVar("T")
 QUALITIES = ("preview", "standard", "fine")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,11 @@ class GeometrySettings:
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """rounds: how often inflow and velocity field are found in turn; enough_change: a relative change of the inflow
-    below which no further round is worth it; streamlines: number of them."""
+    """rounds: how often the inflow is read again with the solved velocity field (0: with the 1D network's profile
+    only); enough_change: a relative change of the inflow below which no further round is worth it; streamlines:
+    number of them."""
 
-    rounds: int = 3
+    rounds: int = 2
     enough_change: float = 0.02
     streamlines: int = 60
 
@@ -73,19 +75,18 @@ class ReconstructionSettings:
 
 _QUALITY: dict[str, Mapping[str, Any]] = {
     "preview": {
-        "flow": {"points_per_radius": 60, "first_iterations": 60, "update_iterations": 40},
-        "schedule": {"rounds": 1},
-        "inflow": {"samples": 3},
+        "flow": {"points_per_radius": 40, "first_iterations": 150, "update_iterations": 50},
+        "schedule": {"rounds": 0},
     },
     "standard": {},
     "fine": {
         "flow": {
-            "points_per_radius": 200,
-            "first_iterations": 1500,
+            "points_per_radius": 140,
+            "first_iterations": 2500,
             "update_iterations": 400,
-            "network": {"width": 48},
+            "network": {"width": 40},
         },
-        "schedule": {"rounds": 4},
+        "schedule": {"rounds": 3},
     },
 }
 
@@ -95,23 +96,30 @@ def load_settings(
 ) -> ReconstructionSettings:
     """Defaults, changed by quality, then by the preset, then by the TOML file.
 
-    Raises InputError: an unknown preset or key (the nearest is named), a value of the wrong type.
+    A quality that the file names counts. Raises InputError: an unknown preset, quality, device or key (the nearest is
+    named), a value of the wrong type.
     """
-    if quality not in _QUALITY:
+    content = {} if file is None else _table(Path(file))
+    quality = content.get("quality", quality)
+    if quality not in QUALITIES:
         raise InputError(f"quality {quality!r} is unknown; choose one of {', '.join(QUALITIES)}.")
     chosen = ReconstructionSettings(quality=quality, device=device, seed=seed)
     chosen = overlaid(chosen, _QUALITY[quality], "quality")
     if preset is not None:
         chosen = overlaid(chosen, _preset(preset), f"preset {preset}")
-    if file is not None:
-        try:
-            content = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read ({error.strerror}).") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{file}: not valid TOML: {error}.") from None
-        chosen = overlaid(chosen, content, str(file))
+    chosen = overlaid(chosen, content, str(file))
+    if chosen.device not in DEVICES:
+        raise InputError(f"device {chosen.device!r} is unknown; choose one of {', '.join(DEVICES)}.")
     return chosen
+
+
+def _table(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}).") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not valid TOML: {error}.") from None
 
 
 def preset_names() -> tuple[str, ...]:
@@ -145,14 +153,17 @@ def overlaid(base: T, changes: Mapping[str, Any], where: str, path: str = "") ->
             new[key] = overlaid(old, value, where, f"{full}.")
         else:
             new[key] = _converted(value, kinds[key], where, full)
-    return typing.cast(T, dataclasses.replace(base, **new))  # type: ignore[type-var]
+    return dataclasses.replace(base, **new)  # type: ignore[type-var]
 
 
 def _converted(value: Any, kind: Any, where: str, name: str) -> Any:
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     for option in options:
         if typing.get_origin(option) is tuple and isinstance(value, list):
-            return tuple(value)
+            inner = typing.get_args(option)
+            kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+            if len(kinds) == len(value):
+                return tuple(_converted(v, k, where, name) for v, k in zip(value, kinds, strict=True))
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         if isinstance(option, type) and type(value) is option:
