@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from analytic_lumens import straight_tube
 
@@ -20,6 +22,11 @@ def bolus(t: np.ndarray, arrival_s: float = 0.3, peak_s: float = 0.45) -> np.nda
     return part**3 * np.exp(3 * (1 - part))
 
 
+def plateau(t: np.ndarray) -> np.ndarray:
+    """An injection that goes on, so that the vessel fills up to near its wall."""
+    return np.clip((t - 0.2) / 0.3, 0, 1)
+
+
 def filmed(
     flow_ml_s: float,
     primary_deg: float = 0.0,
@@ -29,6 +36,7 @@ def filmed(
     downstream: bool = True,
     dye: float = 1.0,
     seed: int = 0,
+    injected: Callable[[np.ndarray], np.ndarray] = bolus,
 ) -> Run:
     """A run at 15 frames a second. The dye enters evenly mixed at z = 0, or where flow is turned round, at the end."""
     pixels = 104
@@ -63,7 +71,7 @@ def filmed(
         inside = np.flatnonzero((r < RADIUS) & (z > -6) & (z < LENGTH + 6))
         way = z[inside] if downstream else LENGTH - z[inside]
         age = np.maximum(way, 0) / (speed_mm_s * (1 - (r[inside] / RADIUS) ** 2))
-        films[:, inside] += ATTENUATION * dye * step * bolus(times[:, None] - age)
+        films[:, inside] += ATTENUATION * dye * step * injected(times[:, None] - age)
     films += np.random.default_rng(seed).normal(0, noise, films.shape)
     values = films.reshape(frames, pixels, pixels).astype(np.float32)
     return Run(run.name, run.role, values, run.noise, times, carm, injection=injection)
