@@ -241,6 +241,19 @@ def test_a_given_lumen_is_not_taken_for_the_volume(tmp_path):
     assert study.volume is not None and study.volume.name == "a.nrrd"
 
 
+@pytest.mark.parametrize("place", ["truth", "export/truth"])
+def test_a_folder_of_truth_is_not_looked_into(tmp_path, place):
+    (tmp_path / place).mkdir(parents=True)
+    volume(tmp_path, f"{place}/volume.nrrd")
+    dsa(tmp_path, f"{place}/clean.dcm")
+    assert place in refusal(tmp_path)
+    volume(tmp_path)
+    dsa(tmp_path)
+    study = read_study(tmp_path)
+    assert study.volume.name == "volume.nrrd" and [r.name for r in study.runs] == ["dsa.dcm"]
+    assert f"{place}: a folder of this name is not looked into." in study.notes
+
+
 def test_a_secondary_capture_is_left_out_with_a_note_or_refused_alone(tmp_path):
     colour = np.zeros((2, 8, 8, 3), np.uint8)
     write(

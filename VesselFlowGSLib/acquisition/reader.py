@@ -25,6 +25,7 @@ from VesselFlowGSLib.acquisition.xa import IntensityRelationship, XAHeader
 from VesselFlowGSLib.errors import InputError, VesselFlowError
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+TRUTH = "truth"  # where a simulated study keeps what is true of it
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ def read_study(
 ) -> Study:
     """Everything that was measured in a study folder, as line integrals and LPS mm.
 
-    The volume is given whole (`region_lps_mm` is left to the reconstruction). Raises InputError for what is missing,
-    broken or contradictory, naming file, DICOM attribute and study.toml key; ResourceError where memory does not reach.
+    The volume is given whole (`region_lps_mm` is left to the reconstruction). A folder named `truth`, where simulated
+    studies keep what is true of them, is not looked into. Raises InputError for what is missing, broken or
+    contradictory, naming file, DICOM attribute and study.toml key; ResourceError where memory does not reach.
     """
     settings = settings or AcquisitionSettings()
     if memory_limit_bytes is not None:
@@ -191,7 +193,7 @@ def _one_frame(header: XAHeader) -> str:
 
 
 def _files(folder: Path, settings: AcquisitionSettings, notes: list[str]) -> Iterator[tuple[str, Path]]:
-    """Names relative to the study and paths of its files, in order, without hidden files and links."""
+    """Names relative to the study and paths of its files, in order, without hidden files, links and `truth`."""
     count = 0
     for top, folders, files in os.walk(folder, followlinks=False):
         for name in sorted(folders):
@@ -199,7 +201,11 @@ def _files(folder: Path, settings: AcquisitionSettings, notes: list[str]) -> Ite
                 notes.append(
                     f"{(Path(top) / name).relative_to(folder).as_posix()}: a link to a folder is not followed."
                 )
-        folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
+            elif name == TRUTH:
+                notes.append(
+                    f"{(Path(top) / name).relative_to(folder).as_posix()}: a folder of this name is not looked into."
+                )
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in ("__MACOSX", TRUTH))
         for file in sorted(files):
             path = Path(top) / file
             name = path.relative_to(folder).as_posix()
