@@ -89,15 +89,22 @@ def test_coordinates_are_smooth_through_a_bifurcation():
 
 
 def test_memberships_belong_to_their_branches():
-    members = VesselCoordinates(FORK)(np.array([b.points[len(b.points) * 3 // 4 - 1] for b in FORK.tree.branches]))
+    members = VesselCoordinates(FORK)(
+        np.array([FORK.tree.branches[b].points[i] for b, i in ((0, 10), (1, -40), (2, -40))])
+    )
     assert (members.membership.argmax(1) == [0, 1, 2]).all()
     assert (members.membership.max(1) > 0.95).all()
 
 
 def test_the_local_radius_follows_a_narrowing():
     lumen = narrowed_tube(lambda z: 2 - 0.6 * np.exp(-(((z - 10) / 4) ** 2)), 20.0, spacing_mm=0.4)
-    at = VesselCoordinates(lumen)(np.array([[0, 0, 10.0], [0, 0, 1.0]]))
-    assert at.radius == pytest.approx([1.4, 2.0], abs=0.05)
+    narrow = [
+        VesselCoordinates(lumen, CoordinateSettings(kernel_radii=k))(np.array([[0, 0, 10.0], [0, 0, 1.0]])).radius
+        for k in (0.25, 1.0)
+    ]
+    assert narrow[0] == pytest.approx([1.4, 2.0], abs=0.03)
+    # a wider kernel sees more of the vessel beside the narrowing
+    assert narrow[0][0] < narrow[1][0] < 1.6
 
 
 def test_averages_of_the_path_and_of_nothing():

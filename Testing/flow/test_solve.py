@@ -130,7 +130,7 @@ def test_progress_tells_iterations_and_a_falling_loss(straight):
 def test_a_bifurcation_parts_the_flow_as_asked(shares, tolerance):
     lumen = bifurcation()
     solver = FlowSolver(lumen, start_cloud(lumen, 1.0).cloud, FLUID, shares, SMALL)
-    solver.solve(1.0, 40)
+    solver.solve(1.0, 100)
     field = NetworkField.of(solver)
     assert field.flow_ml_s() == pytest.approx([1.0, *shares])
     assert np.isfinite(solver.state.loss)

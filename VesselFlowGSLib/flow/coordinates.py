@@ -27,7 +27,7 @@ class CoordinateSettings:
     kernel_radii: float = 1.0
     samples_per_radius: float = 4.0
     wall_layer_radii: float = 0.6
-    extension_radii: float = 3.0
+    extension_radii: float = 6.0
 
 
 def _transported_frames(tangents: Array, first: Array) -> Array:
