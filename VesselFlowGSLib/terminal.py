@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -20,7 +21,21 @@ PASCAL_PER_MMHG = 133.322
 GEOMETRY_FIGURES = ("lumen_volume", "min_radius", "length")
 
 # The end of a key in Snapshot.geometry that names its unit.
-UNITS = {"_mm3": "mm³", "_mm2": "mm²", "_mm": "mm", "_ml_s": "ml/s", "_pa": "Pa", "_deg": "°", "_s": "s"}
+UNITS = {
+    "_per_mm": "1/mm",
+    "_mm3": "mm³",
+    "_mm2": "mm²",
+    "_mm": "mm",
+    "_ml_s": "ml/s",
+    "_pa": "Pa",
+    "_deg": "°",
+    "_s": "s",
+}
+
+LABELS = {"reynolds": "Reynolds number", "max_wss": "max wall shear stress", "mean_wss": "mean wall shear stress"}
+
+# Warnings are broken into lines of this length.
+LINE_LENGTH = 100
 
 
 class Progress:
@@ -114,13 +129,20 @@ def summarise(snapshot: Snapshot, study: Path, out: Path) -> str:
     lines += ["", "Flow" if status == "solved" else f"Flow: {status}. {why}".rstrip()]
     lines += _indent(_figure(name, figure) for name, figure in flow.items())
     if snapshot.warnings:
-        lines += ["", "Warnings", *_indent(snapshot.warnings)]
+        lines += ["", "Warnings", *_indent(_broken(snapshot.warnings))]
     lines += ["", f"Look at {out / 'report.html'} first. For research use only."]
     return "\n".join(lines)
 
 
-def _indent(lines: Iterator[str] | tuple[str, ...]) -> Iterator[str]:
+def _indent(lines: Iterator[str]) -> Iterator[str]:
     return (f"  {line}" for line in lines)
+
+
+def _broken(warnings: Sequence[str]) -> Iterator[str]:
+    for warning in warnings:
+        yield from textwrap.wrap(
+            warning, LINE_LENGTH, initial_indent="- ", subsequent_indent="  ", break_long_words=False
+        )
 
 
 def _figure(name: str, figure: Figure) -> str:
@@ -128,9 +150,9 @@ def _figure(name: str, figure: Figure) -> str:
     if figure.interval_90 is not None:
         low, high = figure.interval_90
         value += f" (90 %: {_digits(low)} to {_digits(high)})"
-    if figure.unit == "Pa":
+    if figure.unit == "Pa" and "wss" not in name:
         value += f" = {_digits(figure.value / PASCAL_PER_MMHG)} mmHg"
-    label = name.replace("_", " ").replace("wss", "wall shear stress")
+    label = LABELS.get(name, name.replace("_", " "))
     return f"{label:<28} {value}, {figure.origin}"
 
 
@@ -146,20 +168,41 @@ def _digits(value: float) -> str:
 def _geometry(entries: Mapping[str, Any]) -> Iterator[str]:
     for key, value in entries.items():
         label, unit = _label(key)
-        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+        if key == "openings":
+            for opening in value:
+                yield _opening(opening)
+        elif key == "branches" and not isinstance(value, Real):
+            for number, branch in enumerate(value, 1):
+                yield f"{f'branch {number}':<28} {_branch(branch)}"
+        elif isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values()):
+            # what is known of each is in summary.json
+            yield f"{label:<28} {', '.join(map(str, value))}"
+        elif isinstance(value, Mapping):
+            yield f"{label:<28} {_words(value, unit)}"
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
             for entry in value:
                 yield f"{label:<28} {_words(entry)}"
-        elif isinstance(value, Mapping):
-            yield f"{label:<28} {_words(value)}"
         else:
             yield f"{label:<28} {_value(value, unit)}"
 
 
-def _words(entry: Mapping[str, Any]) -> str:
+def _opening(opening: Mapping[str, Any]) -> str:
+    parts = [f"at {_value(opening['centre_lps_mm'], 'mm')}"] if "centre_lps_mm" in opening else []
+    parts += [f"radius {_value(opening['radius_mm'], 'mm')}"] if "radius_mm" in opening else []
+    return f"{opening.get('name', 'opening'):<28} {', '.join(parts)}"
+
+
+def _branch(branch: Mapping[str, Any]) -> str:
+    parent = branch.get("parent")
+    origin = f"from branch {parent + 1}, " if isinstance(parent, int) and parent >= 0 else ""
+    return origin + _words({key: value for key, value in branch.items() if key != "parent"})
+
+
+def _words(entry: Mapping[str, Any], unit: str = "") -> str:
     parts = []
     for key, value in entry.items():
-        label, unit = _label(key)
-        parts.append(_value(value, unit) if key == "name" else f"{label} {_value(value, unit)}")
+        label, own = _label(key)
+        parts.append(f"{label} {_value(value, own or unit)}")
     return ", ".join(parts)
 
 

@@ -27,16 +27,26 @@ DONE = Snapshot(
     figures={
         "mean_inflow": Figure(2.512, "ml/s", "estimated", (2.3, 2.7)),
         "pressure_drop": Figure(146.9, "Pa", "estimated"),
+        "max_wss": Figure(5.42, "Pa", "estimated"),
         "reynolds": Figure(220.0, "1", "estimated"),
         "length": Figure(48.0, "mm", "estimated"),
     },
     geometry={
         "volume_mm3": 512.34,
-        "branches": 1,
-        "openings": [{"name": "inlet", "radius_mm": 2.2}, {"name": "outlet 1", "radius_mm": 1.7}],
+        "openings": [
+            {"name": "inlet", "centre_lps_mm": [-24.94, 17.0, -38.0], "normal": [0.0, 0.0, -1.0], "radius_mm": 2.2},
+            {"name": "outlet 1", "centre_lps_mm": [16.5, 14.5, -16.5], "normal": [1.0, 0.0, 0.0], "radius_mm": 1.7},
+        ],
+        "branches": [
+            {"parent": -1, "length_mm": 48.0, "min_radius_mm": 1.6},
+            {"parent": 0, "length_mm": 12.0, "min_radius_mm": 1.1},
+        ],
+        "attenuation_per_mm": 0.2491,
+        "wall_moved_mm": {"mean": -0.0062, "rms": 0.0077},
+        "runs": {"dsa_1.dcm": {"match": 0.98297}, "dsa_2.dcm": {"match": 0.98329}},
     },
     flow_status={"status": "solved"},
-    warnings=("the period is assumed",),
+    warnings=("the period is assumed", "All runs look from nearly one side, so that the depth is assumed. " * 3),
 )
 SNAPSHOTS = (
     Snapshot(Stage.GEOMETRY, 0.3, "lumen found"),
@@ -84,8 +94,11 @@ class StandIn:
             engine.reach("read")
             return SimpleNamespace(folder=folder)
 
-        def reconstruct(study: object, settings: object, start: object = None) -> Iterator[Snapshot]:
+        def reconstruct(
+            study: object, settings: object, start: object = None, progress: Any = None
+        ) -> Iterator[Snapshot]:
             engine.started_from.append(start)
+            progress(0.1, "working")
             for snapshot in SNAPSHOTS:
                 engine.reach(snapshot.stage.value)
                 yield snapshot
@@ -138,9 +151,27 @@ def test_every_snapshot_is_written_and_the_summary_printed(engine, capsys, tmp_p
     assert "147 Pa = 1.10 mmHg" in found.out
     assert "512 mm³" in found.out
     assert found.out.index("48.0 mm") < found.out.index("Flow") < found.out.index("220, estimated")
-    assert "inlet, radius 2.20 mm" in found.out
-    assert "the period is assumed" in found.out
+    assert "  - the period is assumed\n" in found.out
     assert len(found.err.splitlines()) == len(SNAPSHOTS)
+
+
+def test_the_summary_tells_the_geometry_in_lines_that_a_person_reads():
+    text = summarise(DONE, Path("study"), Path("out"))
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    for line in (
+        "inlet at (-24.9, 17.0, -38.0) mm, radius 2.20 mm",
+        "outlet 1 at (16.5, 14.5, -16.5) mm, radius 1.70 mm",
+        "branch 1 length 48.0 mm, min radius 1.60 mm",
+        "branch 2 from branch 1, length 12.0 mm, min radius 1.10 mm",
+        "attenuation 0.249 1/mm",
+        "wall moved mean -0.00620 mm, rms 0.00770 mm",
+        "runs dsa_1.dcm, dsa_2.dcm",
+        "max wall shear stress 5.42 Pa, estimated",
+        "Reynolds number 220, estimated",
+    ):
+        assert line in lines
+    assert "{" not in text and "normal" not in text and "match" not in text
+    assert max(map(len, text.splitlines())) <= 110
 
 
 def test_settings_have_the_defaults_of_the_contract(engine, tmp_path):
