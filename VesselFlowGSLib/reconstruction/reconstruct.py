@@ -162,10 +162,10 @@ class _Reconstruction:
         rounds = schedule.rounds if estimate is not None else 0
         steps = self.settings.flow.first_iterations + rounds * self.settings.flow.update_iterations
         self._solve(solver, flow, steps)
-        for number in range(rounds):
+        for _ in range(rounds):
             estimate = self._inflow(geometry, solver, flow)
             change, flow = abs(estimate.mean_ml_s / flow - 1), estimate.mean_ml_s
-            part = FIRST_FLOW_PART + (FLOW_PART - FIRST_FLOW_PART) * (number + 1) / (rounds + 1)
+            part = _flow_part(solver, steps)
             message = f"flow {flow:.3g} ml/s, read with the solved velocity"
             solver.set_inflow(flow)
             yield self._flow_snapshot(geometry, display, solver, estimate, Stage.FLOW, part, message, checkpoint)
@@ -178,11 +178,7 @@ class _Reconstruction:
 
     def _solve(self, solver: FlowSolver, flow_ml_s: float, steps: int) -> None:
         def told(iteration: int, loss: float) -> None:
-            done = min(iteration / max(steps, 1), 1.0)
-            self.tell(
-                FIRST_FLOW_PART + (FLOW_PART - FIRST_FLOW_PART) * done,
-                f"solving the flow, step {iteration}, loss {loss:.2e}",
-            )
+            self.tell(_flow_part(solver, steps), f"solving the flow, step {iteration}, loss {loss:.2e}")
 
         with _Timed(self.timings, "flow"):
             solver.solve(flow_ml_s, progress=told)
@@ -286,6 +282,11 @@ class _Reconstruction:
             "timings_s": {name: round(seconds, 2) for name, seconds in self.timings.items()},
             "checkpoint": checkpoint.arrays(),
         }
+
+
+def _flow_part(solver: FlowSolver, steps: int) -> float:
+    """Part of the whole that is done when the solver has taken some of its steps."""
+    return FIRST_FLOW_PART + (FLOW_PART - FIRST_FLOW_PART) * min(solver.state.iterations / max(steps, 1), 1.0)
 
 
 def _rounded(value: float) -> float | None:
