@@ -267,7 +267,7 @@ def test_a_secondary_capture_is_left_out_with_a_note_or_refused_alone(tmp_path):
 
 
 def test_one_frame_is_no_run(tmp_path):
-    dsa(tmp_path, pixels=PIXELS[:1], MaskSubtractionSequence=[])
+    dsa(tmp_path, pixels=PIXELS[:1])
     assert "NumberOfFrames (0028,0008)" in refusal(tmp_path)
     volume(tmp_path)
     assert read_study(tmp_path).runs == ()

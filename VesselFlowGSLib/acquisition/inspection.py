@@ -56,7 +56,10 @@ class VolumeInspection:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found, and in words what is missing, what will be assumed, what is wrong and what was noted."""
+    """What was found, and in words what is missing, what will be assumed, what is wrong and what was noted.
+
+    lumen_file  name of the vessel as given by study.toml, None where it is to be found
+    """
 
     folder: Path
     volumes: tuple[VolumeInspection, ...]
@@ -65,6 +68,7 @@ class Inspection:
     assumed: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    lumen_file: str | None = None
 
 
 def inspect_study(folder: Path | str, *, settings: AcquisitionSettings | None = None) -> Inspection:
@@ -88,7 +92,14 @@ def inspect_study(folder: Path | str, *, settings: AcquisitionSettings | None = 
     problems += [run.refused for run in runs if run.refused]
     missing = [f"{run.name}: {attribute}: give {key}" for run in runs for attribute, key in run.missing]
     return Inspection(
-        found.folder, tuple(volumes), runs, tuple(missing), tuple(_assumed(found)), tuple(problems), tuple(notes)
+        folder=found.folder,
+        volumes=tuple(volumes),
+        runs=runs,
+        missing=tuple(missing),
+        assumed=tuple(_assumed(found)),
+        problems=tuple(problems),
+        notes=tuple(notes),
+        lumen_file=found.description.geometry.lumen_file,
     )
 
 
@@ -101,6 +112,8 @@ def describe(inspection: Inspection) -> str:
             f"  voxels        {' × '.join(map(str, v.shape))} of {' × '.join(f'{s:.3g}' for s in v.spacing_mm)} mm",
             f"  extent        {_point(v.low_lps_mm)} to {_point(v.high_lps_mm)} mm LPS",
         ]
+    if inspection.lumen_file is not None:
+        lines.append(f"\nVessel as given: {inspection.lumen_file}")
     if not inspection.volumes:
         lines.append("\nNo volume")
     for run in inspection.runs:
@@ -239,7 +252,9 @@ def _assumed(found: reader.Findings) -> list[str]:
     said: StudyDescription = found.description
     entries = []
     if found.runs and said.geometry.isocentre_lps_mm is None:
-        where = "the middle of the volume, refined by the runs" if found.volumes else "the origin"
+        where = "the origin"
+        if found.volumes or said.geometry.lumen_file is not None:
+            where = f"the middle of the {'volume' if found.volumes else 'vessel'}, refined by the runs"
         entries.append(f"[geometry] isocentre_lps_mm is not given: {where}.")
     if said.geometry.inlet_lps_mm is None:
         entries.append(

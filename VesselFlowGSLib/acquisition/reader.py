@@ -86,7 +86,7 @@ def read_study(
     begins = clock([h for h in filmed if h.role != "mask"], settings)
     runs = [_run_at_rest(h, begins[h.name], settings, notes) for h in filmed if not h.rotational(settings)]
     runs += _rotational_runs([h for h in filmed if h.rotational(settings)], begins, settings, notes)
-    if given is None and not runs:
+    if given is None and not runs and found.description.geometry.lumen_file is None:
         raise InputError(f"{found.folder.name}: nothing can be reconstructed from this study.\n{_first(notes)}")
     return Study(found.folder, given, tuple(runs), found.description, tuple(notes))
 
@@ -165,7 +165,8 @@ def refuse_unusable(found: Findings, settings: AcquisitionSettings) -> None:
             )
         if header.role is not None and not is_filmed(header):
             raise InputError(f"{header.name}: {_one_frame(header)}")
-    if not found.volumes and not any(map(is_filmed, found.runs)):
+    given = found.volumes or found.description.geometry.lumen_file is not None
+    if not given and not any(map(is_filmed, found.runs)):
         reasons = [f"{h.name}: {_one_frame(h)}" for h in found.runs] or list(found.notes)
         raise InputError(
             f"{found.folder.name}: the folder holds no angiography volume and no X-ray run that can be "

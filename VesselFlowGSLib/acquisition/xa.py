@@ -670,6 +670,8 @@ class Reading:
 
     def _mask_frames(self, item: Dataset) -> tuple[int, ...]:
         numbers = [int(n) for n in self._numbers(item, "MaskFrameNumbers") or []]
+        if self.frames == 1:
+            return ()  # no run, which is said elsewhere
         if not numbers or min(numbers) < 1 or max(numbers) > self.frames:
             raise InputError(
                 f"{self.name}: {named('MaskFrameNumbers')} = {numbers[:8]}: frames are numbered 1 to {self.frames}. "

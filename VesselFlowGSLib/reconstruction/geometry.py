@@ -30,7 +30,7 @@ from VesselFlowGSLib.lumen.follow import followed, wall_shift
 from VesselFlowGSLib.lumen.hull import volume_from_rotation
 from VesselFlowGSLib.lumen.pose import Alignment, align
 from VesselFlowGSLib.lumen.segment import vessel_occupancy
-from VesselFlowGSLib.lumen.surface_file import lumen_from_file
+from VesselFlowGSLib.lumen.surface_file import SurfaceFileSettings, lumen_from_file
 from VesselFlowGSLib.lumen.wall import Lumen
 from VesselFlowGSLib.reconstruction.checkpoint import Checkpoint
 from VesselFlowGSLib.reconstruction.settings import ReconstructionSettings
@@ -100,7 +100,8 @@ def first_lumen(study: Study, settings: ReconstructionSettings) -> tuple[Lumen, 
     notes: list[str] = []
     if said.lumen_file is not None:
         path = study.folder / said.lumen_file
-        return lumen_from_file(path, inlet=said.inlet_lps_mm, outlets=said.outlets_lps_mm), notes
+        drawn = SurfaceFileSettings(extraction=settings.extraction)
+        return lumen_from_file(path, inlet=said.inlet_lps_mm, outlets=said.outlets_lps_mm, settings=drawn), notes
     volume = study.volume
     if volume is None:
         volume = _volume_of_rotation(study, settings, notes)
