@@ -238,6 +238,8 @@ def _reconstruct(options: argparse.Namespace) -> None:
     last = None
     with ResultFolder(options.out) as result, Progress(f"reading {options.study}") as progress:
         study = read_study(options.study)
+        for note in study.notes:
+            progress.note(f"      {note}")
         start = load_checkpoint(options.out) if options.resume else None
         if options.resume and start is None:
             progress.note(f"{options.out} holds no usable checkpoint: starting anew")

@@ -92,7 +92,7 @@ class StandIn:
 
         def read_study(folder: Path) -> object:
             engine.reach("read")
-            return SimpleNamespace(folder=folder)
+            return SimpleNamespace(folder=folder, notes=("shot.dcm: a colour picture is not used.",))
 
         def reconstruct(
             study: object, settings: object, start: object = None, progress: Any = None
@@ -152,7 +152,8 @@ def test_every_snapshot_is_written_and_the_summary_printed(engine, capsys, tmp_p
     assert "512 mm³" in found.out
     assert found.out.index("48.0 mm") < found.out.index("Flow") < found.out.index("220, estimated")
     assert "  - the period is assumed\n" in found.out
-    assert len(found.err.splitlines()) == len(SNAPSHOTS)
+    assert "shot.dcm: a colour picture is not used." in found.err
+    assert len(found.err.splitlines()) == 1 + len(SNAPSHOTS)
 
 
 def test_the_summary_tells_the_geometry_in_lines_that_a_person_reads():
