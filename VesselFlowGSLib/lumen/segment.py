@@ -337,7 +337,8 @@ def _is_tube(medial: Array, radius: Array, settings: SegmentSettings) -> bool:
     if length < settings.tube_length_radii * radius.max():
         return False
     tree = cKDTree(medial)
-    some = np.random.default_rng(settings.seed).permutation(len(medial))[:300]
+    generator = np.random.default_rng(settings.seed)
+    some = generator.permutation(len(medial))[:300]
     lines = 0
     for i in some:
         near = medial[tree.query_ball_point(medial[i], 4 * radius[i])]
