@@ -90,12 +90,18 @@ def test_films_leave_a_wall_that_is_right(injected):
 
 
 def test_without_films_nothing_moves():
+    """But for a roughness far below a voxel."""
     found = refined(LUMEN, [], [], FAST)
-    assert found.lumen is LUMEN and found.words == {}
+    assert found.words == {}
     still = overlaid(FAST, {"geometry": {"refine": False}}, "test")
     run = filmed(2.0)
     unmoved = refined(LUMEN, [run], [run.cameras(ISOCENTRE)], still).lumen
-    assert np.allclose(unmoved.wall.values, LUMEN.wall.values, atol=1e-9)
+    draw = np.random.default_rng(0)
+    angle = draw.uniform(0, 2 * np.pi, 400)
+    wall = np.stack([2 * np.cos(angle), 2 * np.sin(angle), draw.uniform(1, LENGTH - 1, 400)], 1)
+    for lumen in (found.lumen, unmoved):
+        assert np.abs(lumen.wall(wall)).max() < 0.05 and abs(lumen.wall(wall).mean()) < 0.01
+        assert lumen.tree.branches[0].radius_mm.mean() == pytest.approx(2.0, abs=0.01)
 
 
 def test_a_study_without_any_vessel_is_refused(tmp_path):
