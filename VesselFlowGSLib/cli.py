@@ -142,9 +142,12 @@ def _first_line(error: BaseException) -> str:
 
 def _cancelled(options: argparse.Namespace | None) -> str:
     if options is not None and options.command is _reconstruct:
+        out = options.out
+        if not any((folder / "checkpoint.npz").is_file() for folder in (out, out / ".unfinished")):
+            return "Cancelled, before the vessel was found: nothing was computed that could be kept."
         return (
-            f"Cancelled. What was computed so far is kept in {options.out}; to go on from there: "
-            f"vesselflowgs reconstruct {options.study} -o {options.out} --resume"
+            f"Cancelled. What was computed so far is kept in {out}; to go on from there: "
+            f"vesselflowgs reconstruct {options.study} -o {out} --resume"
         )
     return "Cancelled."
 

@@ -192,11 +192,15 @@ def test_resume_without_a_checkpoint_starts_anew_and_says_so(engine, capsys, tmp
 
 
 @pytest.mark.parametrize("place", ["open", "settings", "read", "write", *(s.stage.value for s in SNAPSHOTS)])
-def test_ctrl_c_anywhere_ends_with_3_and_says_how_to_go_on(engine, capsys, tmp_path, place):
+@pytest.mark.parametrize("kept", ["", ".", ".unfinished"])
+def test_ctrl_c_anywhere_ends_with_3_and_says_how_to_go_on(engine, capsys, tmp_path, place, kept):
     engine.fail_at, engine.failure = place, KeyboardInterrupt()
+    if kept:
+        (tmp_path / kept).mkdir(exist_ok=True)
+        (tmp_path / kept / "checkpoint.npz").touch()
     assert run("reconstruct", "study", "-o", tmp_path) == 3
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith("vesselflowgs: Cancelled.") and message.endswith("--resume")
+    assert message.startswith("vesselflowgs: Cancelled") and message.endswith("--resume") is bool(kept)
     if place not in ("open", "settings"):
         assert engine.closed_with == [KeyboardInterrupt]
 

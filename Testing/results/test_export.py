@@ -68,7 +68,7 @@ def snapshot(stage: Stage = Stage.DONE, speed: float = 0.5, solved: bool = True)
         {"mean_inflow": Figure(speed, "ml/s", "estimated", (0.4, 0.6))},
         {"branches": np.int64(2), "volume_ml": float("nan")},
         {"status": "solved"} if solved else {"status": "unknown", "why": "no contrast arrives"},
-        ("a warning",), {"seed": 0, "inputs": {"runs": ["a.dcm"]}, "backend": "reference"}, {"geometry": 1.5},
+        ("a warning",), {"seed": 0, "inputs": {"runs": ["a.dcm"]}, "backend": "reference"}, timings_s={"geometry": 1.5},
     )  # fmt: skip
 
 
@@ -186,6 +186,28 @@ def test_an_interrupted_first_run_keeps_what_it_computed(tmp_path: Path) -> None
     with ResultFolder(tmp_path) as folder:
         folder.write(snapshot())
     assert names(tmp_path) == WHOLE
+
+
+def test_a_run_stopped_at_its_first_files_can_go_on_in_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    first = dataclasses.replace(snapshot(Stage.GEOMETRY), checkpoint={"seed": np.arange(3)})
+
+    def stopped(path: Path, surface: Surface) -> None:
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(export, "write_surface", stopped)
+        with pytest.raises(KeyboardInterrupt), ResultFolder(out) as result:
+            result.write(first)
+    left = names(out)
+    assert "checkpoint.npz" in left and "surface.vtp" not in left and "summary.json" not in left
+    assert not any("part" in name for name in os.listdir(out))
+    with ResultFolder(out) as result:
+        result.write(snapshot())
+    assert "surface.vtp" in names(out) and not (out / export.LOCK).exists()
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,8 +125,10 @@ class ResultFolder:
     def _release(self) -> None:
         if self._lock is not None:
             # Unlinked while still held: who waits for it finds that the file is no longer the one in the folder.
+            # It stays beside the first files of a run that was stopped before its summary: else they were foreign.
             with contextlib.suppress(OSError):
-                os.unlink(self.out / LOCK)
+                if _our_summary(self.out) is not None or os.listdir(self.out) == [LOCK]:
+                    os.unlink(self.out / LOCK)
             self._lock.close()
             self._lock = None
 
@@ -288,6 +290,10 @@ def write_polylines(path: Path, lines: Polylines) -> None:
 def _write_data(snapshot: Snapshot, folder: Path) -> set[str]:
     """Write the files that the snapshot has the content of; their names."""
     jobs: dict[str, Callable[[Path], None]] = {}
+    # first, so that a run that is stopped here goes on from this stage
+    if snapshot.checkpoint is not None:
+        checkpoint: dict[str, Any] = dict(snapshot.checkpoint)
+        jobs["checkpoint.npz"] = lambda part: np.savez_compressed(part, allow_pickle=False, **checkpoint)
     if snapshot.cloud is not None:
         cloud = snapshot.cloud
         jobs["gaussians.ply"] = lambda part: write_gaussians(part, cloud)
@@ -303,9 +309,6 @@ def _write_data(snapshot: Snapshot, folder: Path) -> set[str]:
     if snapshot.field is not None and snapshot.flow_status.get("status") != "unknown":
         mesh = snapshot.field
         jobs["field.vtu"] = lambda part: write_volume(part, mesh)
-    if snapshot.checkpoint is not None:
-        checkpoint: dict[str, Any] = dict(snapshot.checkpoint)
-        jobs["checkpoint.npz"] = lambda part: np.savez_compressed(part, allow_pickle=False, **checkpoint)
     for name, job in jobs.items():
         _put(folder / name, job)
     return set(jobs)
