@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage import measure
 
@@ -23,10 +24,12 @@ surface_of: Any = measure.marching_cubes
 
 @dataclass(frozen=True)
 class FollowSettings:
-    """patch_radii: standard deviation of the averaging along the wall, in radii; largest_radii: bound of a shift."""
+    """patch_radii: standard deviation of the averaging along the wall, in radii; largest_radii: bound of a shift;
+    fairing_radii: roughness of the wall distance below this length, in the smallest radii, is noise."""
 
     patch_radii: float = 0.7
     largest_radii: float = 0.5
+    fairing_radii: float = 0.3
     patch_points: int = 200
     reach_radii: float = 2.0
 
@@ -84,6 +87,19 @@ def followed(lumen: Lumen, shift: WallShift, settings: FollowSettings) -> Lumen:
     )
     moved = WallDistance(values.reshape(wall.values.shape), wall.origin, wall.spacing_mm)
     return replace(lumen, wall=moved, tree=CentrelineTree(branches), openings=openings)
+
+
+def faired(lumen: Lumen, settings: FollowSettings) -> Lumen:
+    """The lumen with a smooth wall distance, whose second derivatives a flow can be solved on.
+
+    A Gaussian filter would move the wall inwards by half its variance over the radius; applied to what it removed
+    as well, it leaves the wall where it is to second order.
+    """
+    radii = np.concatenate([b.radius_mm for b in lumen.tree.branches])
+    width = settings.fairing_radii * float(np.quantile(radii, 0.05)) / lumen.wall.spacing_mm
+    once = ndimage.gaussian_filter(lumen.wall.values, width, mode="nearest")
+    removed = ndimage.gaussian_filter(lumen.wall.values - once, width, mode="nearest")
+    return replace(lumen, wall=replace(lumen.wall, values=once + removed))
 
 
 def _spread(tree: cKDTree, shift: Array, points: Array, count: int = 8) -> Array:

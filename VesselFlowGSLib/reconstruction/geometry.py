@@ -26,7 +26,7 @@ from VesselFlowGSLib.lumen.fit import (
     refine_occupancy,
     start_cloud,
 )
-from VesselFlowGSLib.lumen.follow import followed, wall_shift
+from VesselFlowGSLib.lumen.follow import faired, followed, wall_shift
 from VesselFlowGSLib.lumen.hull import volume_from_rotation
 from VesselFlowGSLib.lumen.pose import Alignment, align
 from VesselFlowGSLib.lumen.segment import vessel_occupancy
@@ -203,7 +203,8 @@ def refined(lumen: Lumen, runs: Sequence[Run], cameras: Sequence[Cameras], setti
         else:
             terms += _dsa_terms(lattice, lumen, run, camera, path, settings)
     if not terms:
-        return Refined(lumen, start_cloud(lumen, 1.0, settings.fit).cloud, {})
+        smooth = faired(lumen, settings.follow)
+        return Refined(smooth, start_cloud(smooth, 1.0, settings.fit).cloud, {})
     fit = settings.fit if settings.geometry.refine else replace(settings.fit, rounds=0)
     result = refine_occupancy(lattice.cloud, terms, fit)
     counts = np.array([len(t.line_integrals) for t in terms], float)
@@ -218,7 +219,7 @@ def refined(lumen: Lumen, runs: Sequence[Run], cameras: Sequence[Cameras], setti
             "rms": float(np.sqrt(np.mean(shift.shift_mm**2))),
         },
     }
-    moved = followed(lumen, shift, settings.follow)
+    moved = faired(followed(lumen, shift, settings.follow), settings.follow)
     return Refined(moved, start_cloud(moved, attenuation, settings.fit).cloud, words)
 
 
