@@ -270,7 +270,8 @@ def test_one_frame_is_no_run(tmp_path):
     dsa(tmp_path, pixels=PIXELS[:1])
     assert "NumberOfFrames (0028,0008)" in refusal(tmp_path)
     volume(tmp_path)
-    assert read_study(tmp_path).runs == ()
+    study = read_study(tmp_path)
+    assert study.runs == () and any("dsa.dcm is not used: NumberOfFrames (0028,0008)" in n for n in study.notes)
     say(tmp_path, '[[run]]\nfile = "dsa.dcm"\nrole = "dsa"\n')
     assert "one frame" in refusal(tmp_path)
 

@@ -81,6 +81,7 @@ def read_study(
         if refusal is not None:
             raise refusal
     notes = [*found.notes, *(n for h in found.runs for n in h.notes)]
+    notes += [f"{h.name} is not used: {_one_frame(h)}" for h in found.runs if not is_filmed(h)]
     given, volume_notes = volume.read_volume(found.volumes[0], settings) if found.volumes else (None, ())
     notes += volume_notes
     begins = clock([h for h in filmed if h.role != "mask"], settings)
