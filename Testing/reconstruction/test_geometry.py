@@ -109,11 +109,11 @@ def test_a_study_without_any_vessel_is_refused(tmp_path):
         first_lumen(study_of(tmp_path), FAST)
 
 
-def test_films_of_another_vessel_are_refused(tmp_path):
+def test_films_of_another_vessel_are_not_used_and_a_note_says_so(tmp_path):
     study = study_of(tmp_path, {"geometry": {"isocentre_lps_mm": ISOCENTRE.tolist()}}, (filmed(2.0, dye=0.0),))
-    with pytest.raises(InputError) as caught:
-        align_runs(study, LUMEN, FAST)
-    assert "film_0.dcm" in str(caught.value) and "isocentre_lps_mm" in str(caught.value)
+    runs, alignment, notes = align_runs(study, LUMEN, FAST)
+    assert runs == () and alignment is None
+    assert "film_0.dcm" in notes[0] and "isocentre_lps_mm" in notes[-1]
 
 
 def test_a_lumen_that_is_given_is_taken_and_not_moved(tmp_path):

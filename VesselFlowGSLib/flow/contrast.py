@@ -107,5 +107,5 @@ def transit_times(field: NetworkField, points: Array, origins_mm: Array, setting
             part = (old_path[crossed] - origin) / np.maximum(old_path[crossed] - new_path[crossed], 1e-9)
             times[alive[crossed], j] = clock[alive[crossed]] + part * (step / speed[crossed])
         x[alive], path[alive], clock[alive] = new, new_path, elapsed
-        alive = alive[(new_path > origins_mm.min()) & (elapsed < settings.longest_s)]
+        alive = alive[(new_path >= origins_mm.min()) & (elapsed < settings.longest_s)]
     return times

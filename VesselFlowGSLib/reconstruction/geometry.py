@@ -136,7 +136,7 @@ def align_runs(
 ) -> tuple[tuple[Run, ...], Alignment | None, list[str]]:
     """Where the C-arm stood, from the frames themselves; runs that do not show the vessel are left out.
 
-    Raises InputError where frames were given and none of them shows it.
+    Where none of them shows it, the geometry is the volume's alone, and a note says so.
     """
     runs = (*study.dsa, *study.rotational)
     if not runs:
@@ -154,11 +154,11 @@ def align_runs(
         if i not in seen
     ]
     if not seen:
-        names = ", ".join(r.name for r in runs)
-        raise InputError(
-            f"{names}: none of the runs shows the vessel that was found. Check that they are of the "
-            "same patient and side, isocentre_lps_mm and region_lps_mm in study.toml, and the runs' angles."
+        notes.append(
+            "None of the runs shows the vessel that was found in the volume. Check that they are of the same patient "
+            "and side, isocentre_lps_mm and region_lps_mm in study.toml, and the runs' angles."
         )
+        return (), None, notes
     if given is None:
         x, y, z = found.isocentre_lps_mm
         notes.append(f"The C-arm's isocentre was not given; found from the frames: ({x:.1f}, {y:.1f}, {z:.1f}) mm.")

@@ -28,9 +28,13 @@ from VesselFlowGSLib.flow.solve import NetworkField
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 from VesselFlowGSLib.gaussians.matrix import projection_matrix
 from VesselFlowGSLib.lumen.centreline import CentrelineTree
+from VesselFlowGSLib.lumen.fit import blurred_film
 from VesselFlowGSLib.lumen.wall import Lumen
 
 Array = NDArray[np.float64]
+
+# standard deviation of the cloud's blur over that of its Gaussians: their lattice cells blur a little more
+CLOUD_BLUR = 1.13
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class InflowSettings:
     window_radii, window_step_radii: length and distance of the windows; agreement: largest deviation (natural log)
     of a window that still counts; model_sd: relative standard deviation of what the model leaves out;
     least_signal: peak contrast over noise below which a run is not read; grid, golden_steps: of the search in the
-    logarithm of the flow; origin_gain: a later origin of the dye must lower the misfit by this factor."""
+    logarithm of the flow; origin_gain: a later origin of the dye must lower the misfit by this factor;
+    widest_log_sd: a window less sure of its flow tells nothing."""
 
     transit: TransitSettings = field(default_factory=TransitSettings)
     samples: int = 4
@@ -56,6 +61,7 @@ class InflowSettings:
     grid: int = 28
     golden_steps: int = 11
     origin_gain: float = 0.75
+    widest_log_sd: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -117,12 +123,23 @@ def _look(
     if clear.sum() < 30:
         return None
     chosen = chosen[clear]
-    frames = run.line_integrals.reshape(len(run.line_integrals), -1)[:, chosen].T.astype(float)
-    noise = float(np.median(run.noise.reshape(-1)[chosen]))
-    peak = float(np.quantile(frames, 0.995))
-    if peak < settings.least_signal * noise / np.sqrt(10):
+    measured = np.isfinite(run.line_integrals).all(0) & (run.noise < 10 * np.median(run.noise))
+    # the cloud is blurred by its Gaussians, so the frames must be too: else fast blood seems to reach the wall
+    centre = cloud.mean.mean(0)
+    blur_mm = CLOUD_BLUR * float(np.median(cloud.sigma.min(1)))
+    covered = np.maximum(blurred_film(measured.astype(np.float32), cameras[0], blur_mm, centre), 1e-3)
+    films = np.stack([blurred_film(np.where(measured, f, 0), cameras[0], blur_mm, centre) for f in run.line_integrals])
+    films /= covered
+    frames = films.reshape(len(films), -1)[:, chosen].T.astype(float)
+    usable = measured.reshape(-1)[chosen]
+    if usable.sum() < 30:
         return None
-    usable = np.isfinite(frames).all(1)
+    noise = float(np.median(run.noise.reshape(-1)[chosen][usable]))
+    # the mean over all pixels of the vessel, whose noise is small however dim the dye is
+    course = frames[usable].mean(0)
+    peak = float(np.quantile(frames[usable], 0.995))
+    if np.ptp(course) < settings.least_signal * noise / np.sqrt(usable.sum()) or peak < 2 * noise:
+        return None
     weight = 1 / (noise**2 + (settings.discrepancy * peak) ** 2)
     return _Seen(
         frames[usable],
@@ -170,7 +187,9 @@ class _InletBasis:
         count = max(8, min(60, round((times[-1] - times[0]) / step) + 4))
         inner = np.linspace(times[0] - step, times[-1] + step, count)
         gap = inner[1] - inner[0]
-        return _InletBasis(np.concatenate([inner[0] - gap * np.arange(3, 0, -1), inner, inner[-1] + gap * np.arange(1, 4)]))
+        return _InletBasis(
+            np.concatenate([inner[0] - gap * np.arange(3, 0, -1), inner, inner[-1] + gap * np.arange(1, 4)])
+        )
 
     def __call__(self, t: Array) -> Array:
         """(...,) s to (..., K); nothing before the first knot."""
@@ -296,9 +315,7 @@ def estimate_inflow(
     """
     solver = field_.solver
     at = solver.coordinates(cloud.mean)
-    seen = [
-        _look(r, c, cloud, at.path, at.membership.argmax(1), settings) for r, c in zip(runs, cameras, strict=True)
-    ]
+    seen = [_look(r, c, cloud, at.path, at.membership.argmax(1), settings) for r, c in zip(runs, cameras, strict=True)]
     views = [s for s in seen if s is not None]
     if not views:
         raise NoArrival("no run shows contrast in the vessel above its noise")
@@ -312,10 +329,13 @@ def estimate_inflow(
     chosen = _origin(reading, ages, inside, origins, radius)
     pixel_ages = reading.pixel_ages(ages[..., chosen], inside)
     windows = _windows(reading, pixel_ages, solver.lumen.tree, solver.shares, float(origins[chosen]))
+    windows[windows[:, 3] > settings.widest_log_sd, 3] = np.inf
     if not np.isfinite(windows[:, 3]).any():
         raise NoArrival("the frames do not show the contrast moving along the vessel")
     flows = np.array([_agreed(windows[windows[:, 0] == b], settings)[0] for b in range(len(solver.shares))])
-    return _settled(reading, pixel_ages, windows, flows, solver.shares, float(origins[chosen]), ages[..., chosen], inside)
+    return _settled(
+        reading, pixel_ages, windows, flows, solver.shares, float(origins[chosen]), ages[..., chosen], inside
+    )
 
 
 def _points_in(
@@ -328,9 +348,7 @@ def _points_in(
     return points, lumen.wall(points.reshape(-1, 3)).reshape(samples, -1) > 0
 
 
-def _origin(
-    reading: _Reading, ages: Array, inside: NDArray[np.bool_], origins: Array, radius: float
-) -> int:
+def _origin(reading: _Reading, ages: Array, inside: NDArray[np.bool_], origins: Array, radius: float) -> int:
     """Index of the path length from which the dye travels as a mixed front.
 
     All candidates are judged on the same pixels, downstream of the last; a later one must be clearly better.
@@ -394,10 +412,10 @@ def _settled(
     step = float(np.diff(np.unique(own[:, 1])).min()) if len(np.unique(own[:, 1])) > 1 else np.inf
     reach = max(step, 1e-3)
     middles = own[near, 1]
-    keep = [
-        (s.branch == lead) & (np.abs(s.path[:, None] - middles[None]).min(1) <= reach) for s in reading.views
-    ]
+    keep = [(s.branch == lead) & (np.abs(s.path[:, None] - middles[None]).min(1) <= reach) for s in reading.views]
     fits = reading.fits(pixel_ages, keep)
+    if not fits:
+        raise NoArrival("too few pixels see one part of the vessel alone")
     weight = np.array([1 / (min(f.log_sd, 10.0) ** 2 + settings.model_sd**2) for f in fits])
     log_flow = float(np.average([np.log(f.flow_ml_s) for f in fits], weights=weight))
     scatter = float(np.std(np.log(own[near, 2]))) if near.sum() > 1 else settings.agreement / 2
@@ -408,7 +426,7 @@ def _settled(
     curves = tuple(f.curve for f in fits)
     scale = reading.reference_ml_s / inflow
     typical = np.where(inside & np.isfinite(ages), ages, np.nan)
-    some = np.isfinite(typical).any(0)
+    some = np.asarray(np.isfinite(typical).any(axis=0))
     median = np.full(len(some), np.nan)
     median[some] = np.nanmedian(typical[:, some], axis=0)
     times, curve = curves[0]

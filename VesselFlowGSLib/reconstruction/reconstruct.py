@@ -100,7 +100,7 @@ class _Reconstruction:
         yield snapshot
         if self.inflow_given is None and not geometry.runs:
             yield self._unknown(
-                snapshot, "there are no DSA runs of the vessel, and study.toml gives no inflow ([flow])"
+                snapshot, "no DSA run shows the vessel, and study.toml gives no inflow (flow.mean_inflow_ml_s)"
             )
             return
         split, notes = outlet_split(self.study, geometry.lumen)
@@ -163,7 +163,11 @@ class _Reconstruction:
         steps = self.settings.flow.first_iterations + rounds * self.settings.flow.update_iterations
         self._solve(solver, flow, steps)
         for _ in range(rounds):
-            estimate = self._inflow(geometry, solver, flow)
+            try:
+                estimate = self._inflow(geometry, solver, flow)
+            except NoArrival as error:
+                self.warnings.append(f"The inflow is the first reading; with the solved velocity, {error}.")
+                break
             change, flow = abs(estimate.mean_ml_s / flow - 1), estimate.mean_ml_s
             part = _flow_part(solver, steps)
             message = f"flow {flow:.3g} ml/s, read with the solved velocity"
