@@ -149,7 +149,9 @@ def start_cloud(
         points = points[np.asarray(lumen.wall(points)) > -reach]
         depth = _depth_inside(lumen, points)
         # The part of a cell on one side of a plane, as a Gaussian of the cell's variance gives it.
-        occupancy = ndtr(depth * np.sqrt(12) / spacing)
+        # On a round wall it is a little less, or the vessel would gain the area of half that variance.
+        curved = spacing**2 / 24 / radius[cKDTree(curve).query(points)[1]]
+        occupancy = ndtr((depth - curved) * np.sqrt(12) / spacing)
         occupancy[occupancy < chosen.least_occupancy] = 0
         # The vessel runs on past an opening: there, nothing is a candidate.
         keep = occupancy > 0
