@@ -23,7 +23,8 @@ from score import Scores, Truth, load_truth, score, score_folder
 from table import ROOT, Line, Skipped, run
 
 from VesselFlowGSLib.acquisition.reader import read_study
-from VesselFlowGSLib.simulation.simulate import sample_settings, simulate
+from VesselFlowGSLib.simulation.sample import sample_settings
+from VesselFlowGSLib.simulation.simulate import simulate
 
 TIME_LIMIT_S = 1700.0
 
