@@ -38,8 +38,8 @@ def branch_shares(tree: CentrelineTree, outlet_shares: Sequence[float] | Array) 
 def pressure_along(tree: CentrelineTree, flow_ml_s: Array, fluid: Fluid) -> list[Array]:
     """Pressure (n,) Pa along every branch, zero at the end of the first leaf.
 
-    Poiseuille friction plus the change of momentum flux; losses behind a narrowing are not in it, and where the
-    vessel widens only the friction counts, as separated flow recovers little.
+    Poiseuille friction plus the change of momentum flux; where the vessel widens half of it is given back, since flow
+    that separates behind a narrowing recovers only a part.
     """
     pressure: list[Array] = []
     for index, branch in enumerate(tree.branches):

@@ -66,7 +66,8 @@ class Geometry:
 def first_opening_filled(geometry: Geometry, least_signal: float = 6.0) -> str | None:
     """Name of the opening where the contrast is seen first, at half of its local peak; None where frames do not tell.
 
-    At every opening the frames are read in a disc of its radius, where its projection overlaps no other opening's.
+    At every opening the frames are read in a disc a little inside it. Other vessels that cross the disc in a film are
+    not told apart.
     """
     arrival: dict[str, list[float]] = {o.name: [] for o in geometry.lumen.openings}
     for run, cameras in zip(geometry.runs, geometry.cameras, strict=True):
