@@ -81,6 +81,62 @@ class CloudArrays:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """One instant of the period of a pulsatile flow: arrays by name on the points of the Snapshot's own parts.
+
+    time_s       seconds after the first frame of the earliest run
+    streamlines  of this instant, or None where the Snapshot's stand for all
+    """
+
+    time_s: float
+    surface: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
+    field: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
+    centreline: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
+    streamlines: Polylines | None = None
+
+
+class FindingKind(str, Enum):
+    """What can be pointed out in a result, for research."""
+
+    STENOSIS = "stenosis"
+    VORTEX = "vortex"
+    JET = "jet"
+    HIGH_WSS = "high wall shear stress"
+    LOW_WSS = "low wall shear stress"
+    PRESSURE_GRADIENT = "steep pressure gradient"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place worth a look: where, how much, and one sentence for a person.
+
+    centre, radius_mm  a ball around it, LPS mm
+    region             what of the wall or of the blood it is, as a surface; None where the ball says it all
+    """
+
+    kind: FindingKind
+    text: str
+    centre: Floats
+    radius_mm: float
+    value: float
+    unit: str
+    region: Surface | None = None
+
+
+@dataclass(frozen=True)
+class ViewMatch:
+    """How well one run agrees with the result.
+
+    match     correlation of the seen and the projected vessel, 1 at best
+    shift_px  left between the two, pixels
+    """
+
+    run: str
+    match: float | None = None
+    shift_px: float | None = None
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One state of the reconstruction. What is not known yet is None.
 
@@ -90,6 +146,9 @@ class Snapshot:
     geometry     numbers and words about the lumen for summary.json (openings, branches, volume, …)
     checkpoint   named arrays that a later run can go on from
     provenance   inputs, settings, versions, seed, backend for summary.json; no patient identifiers
+    phases       of a pulsatile flow, equidistant over one period; then field and arrays are the mean over it
+    views        how well each run agrees, in the study's order
+    shape        same text, same points and cells: a view then changes arrays alone; "" where that is not known
     """
 
     stage: Stage
@@ -107,3 +166,8 @@ class Snapshot:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     checkpoint: Mapping[str, NDArray[Any]] | None = None
     timings_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    phases: tuple[Phase, ...] = ()
+    period_s: float | None = None
+    findings: tuple[Finding, ...] = ()
+    views: tuple[ViewMatch, ...] = ()
+    shape: str = ""

@@ -1,0 +1,157 @@
+"""One case in the scene: its subject-hierarchy folder and its nodes, found again by their roles after a reload."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import slicer
+import vtk
+
+MARK = "VesselFlowGS.Case"
+
+
+class Role(str, Enum):
+    """What a node is for in its case."""
+
+    VOLUME = "volume"
+    LUMEN = "lumen"
+    CENTRELINE = "centreline"
+    GLYPHS = "velocity arrows"
+    STREAMLINES = "streamlines"
+    PARTICLES = "particles"
+    GAUSSIANS = "Gaussians"
+    FINDINGS = "findings"
+    FINDING_LABELS = "finding labels"
+    CUT_PLANE = "cut plane"
+    CUT_SECTION = "cut section"
+    PROBE = "probe"
+    BROWSER = "time"
+    LUMEN_SERIES = "lumen over time"
+    GLYPH_SERIES = "velocity arrows over time"
+    STREAMLINE_SERIES = "streamlines over time"
+    COURSE_TABLE = "course along the centreline"
+    FLOW_TABLE = "flow over time"
+    FIGURES_TABLE = "figures"
+    PRESSURE_CHART = "pressure along the centreline"
+    AREA_CHART = "area along the centreline"
+    FLOW_CHART = "flow over time (chart)"
+    CONVERGENCE_TABLE = "convergence"
+    CONVERGENCE_CHART = "convergence (chart)"
+    FILMED = "DSA frame"
+    OVERLAY = "projected lumen"
+
+
+class Case:
+    """The nodes of one reconstruction. Everything it knows lies in the scene: make it anew whenever it is needed.
+
+    node  a hidden vtkMRMLScriptedModuleNode whose references hold the roles; saved with the scene
+    """
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+
+    @classmethod
+    def create(cls, scene: Any, name: str) -> Case:
+        """A new case with its folder, named so that no other case of the scene has the name."""
+        node = slicer.vtkMRMLScriptedModuleNode()
+        node.SetName(scene.GenerateUniqueName(name))
+        node.SetModuleName("VesselFlowGS")
+        node.SetAttribute(MARK, "1")
+        node.SetHideFromEditors(True)
+        node = scene.AddNode(node)
+        case = cls(node)
+        tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+        folder = tree.CreateFolderItem(tree.GetSceneItemID(), node.GetName())
+        tree.SetItemAttribute(folder, MARK, node.GetID())
+        return case
+
+    @classmethod
+    def all_in(cls, scene: Any) -> list[Case]:
+        """The cases of a scene, oldest first."""
+        return [
+            cls(node)
+            for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode", scene)
+            if node.GetAttribute(MARK)
+        ]
+
+    @property
+    def scene(self) -> Any:
+        return self.node.GetScene()
+
+    @property
+    def name(self) -> str:
+        return str(self.node.GetName())
+
+    @property
+    def folder(self) -> int:
+        """The case's item in the subject hierarchy; made anew where somebody removed it."""
+        tree = self._tree
+        found = _items_below(tree, tree.GetSceneItemID())
+        for item in found:
+            # the id of a node may change when a scene is read into another one: the name is the second key
+            if tree.GetItemAttribute(item, MARK) == self.node.GetID():
+                return item
+        for item in found:
+            if tree.GetItemAttribute(item, MARK) and tree.GetItemName(item) == self.name:
+                tree.SetItemAttribute(item, MARK, self.node.GetID())
+                return item
+        item = int(tree.CreateFolderItem(tree.GetSceneItemID(), self.name))
+        tree.SetItemAttribute(item, MARK, self.node.GetID())
+        return item
+
+    def get(self, role: Role) -> Any | None:
+        """The node of a role, or None."""
+        return self.node.GetNodeReference(role.value)
+
+    def set(self, role: Role, node: Any | None) -> None:
+        """Give a node a role, and the case's folder as its place."""
+        self.node.SetNodeReferenceID(role.value, node.GetID() if node is not None else None)
+        if node is not None:
+            self.file(node)
+
+    def put(self, role: Role, class_name: str, hidden: bool = False) -> Any:
+        """The node of a role, made where there is none. hidden: from lists and from the folder."""
+        node = self.get(role)
+        if node is not None and node.IsA(class_name):
+            return node
+        node = self.scene.AddNewNodeByClass(class_name, self.scene.GenerateUniqueName(f"{self.name}: {role.value}"))
+        node.SetHideFromEditors(hidden)
+        self.node.SetNodeReferenceID(role.value, node.GetID())
+        if not hidden:
+            self.file(node)
+        return node
+
+    def drop(self, role: Role) -> None:
+        """Remove the node of a role from the scene, where there is one."""
+        node = self.get(role)
+        if node is not None:
+            self.node.SetNodeReferenceID(role.value, None)
+            self.scene.RemoveNode(node)
+
+    def file(self, node: Any) -> None:
+        """Put a node into the case's folder."""
+        tree = self._tree
+        item = tree.GetItemByDataNode(node)
+        if not item:
+            tree.CreateItem(self.folder, node)
+        elif tree.GetItemParent(item) != self.folder:
+            tree.SetItemParent(item, self.folder)
+
+    def remove(self) -> None:
+        """Remove the case with all nodes that it made; inputs of the user stay."""
+        for role in Role:
+            if role is not Role.VOLUME:
+                self.drop(role)
+        self._tree.RemoveItem(self.folder)
+        self.scene.RemoveNode(self.node)
+
+    @property
+    def _tree(self) -> Any:
+        return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
+
+
+def _items_below(tree: Any, parent: int) -> list[int]:
+    items = vtk.vtkIdList()
+    tree.GetItemChildren(parent, items, True)
+    return [items.GetId(k) for k in range(items.GetNumberOfIds())]
