@@ -40,6 +40,12 @@ class Role(str, Enum):
     CONVERGENCE_CHART = "convergence (chart)"
     FILMED = "DSA frame"
     OVERLAY = "projected lumen"
+    KEPT_FIELD = "field"
+    KEPT_SURFACE = "wall data"
+    KEPT_CENTRELINE = "centreline data"
+    KEPT_STREAMLINES = "streamline data"
+    KEPT_CLOUD = "Gaussian data"
+    KEPT_SUMMARY = "summary"
 
 
 class Case:
