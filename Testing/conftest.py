@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -28,3 +30,20 @@ def bend_case(data_folder: Path) -> Path:
     if not case.is_dir():
         pytest.skip("needs cases/DEV_gentle_bend_steady below VESSELFLOWGS_DATA")
     return case
+
+
+@pytest.fixture
+def opened_scene() -> Iterator[Any]:
+    """A fresh real scene with its application logic and module logics: see Testing/Host/mrml_scene.py."""
+    pytest.importorskip("slicer", reason="needs MRML: pip install slicer-core")
+    import mrml_scene
+
+    opened = mrml_scene.open_scene()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def scene(opened_scene: Any) -> Any:
+    """A fresh real MRML scene, which is slicer.mrmlScene until the test ends."""
+    return opened_scene.scene
