@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from VesselFlowGSLib.results.snapshot import Snapshot
@@ -20,7 +21,9 @@ class Running:
     """A job and its case: poll() brings the newest snapshot into the scene.
 
     appearance  how the case is drawn; may be changed between polls
+    on_snapshot called with every snapshot that was shown
     history     the progress messages that had a loss, for the convergence plot
+    settled     the job has ended, and its last snapshot is shown and kept
     """
 
     def __init__(self, case: Case, client: Client, appearance: Appearance) -> None:
@@ -29,7 +32,8 @@ class Running:
         self.progress: Progress | None = None
         self.history: list[Progress] = []
         self.warnings: list[str] = []
-        self._kept = False
+        self.on_snapshot: Callable[[Snapshot], None] | None = None
+        self.settled = False
         case.node.SetAttribute(JOB, str(client.folder))
 
     @property
@@ -48,8 +52,8 @@ class Running:
                 self.warnings.append(message.text)
         if any(isinstance(message, SnapshotReady) for message in messages):
             self._take()
-        if self.ended and not self._kept:
-            self._kept = True
+        if self.ended and not self.settled:
+            self.settled = True
             if self.snapshot is not None:
                 keep(self.case, self.snapshot)
         return messages
@@ -68,6 +72,8 @@ class Running:
         if snapshot is not None:
             self.snapshot = snapshot
             show(self.case, snapshot, self.appearance)
+            if self.on_snapshot is not None:
+                self.on_snapshot(snapshot)
 
 
 def job_folder(case: Case) -> Path | None:
