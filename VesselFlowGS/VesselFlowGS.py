@@ -261,7 +261,9 @@ class VesselFlowGSLogic(ScriptedLoadableModuleLogic):
 
         parameters = self.getParameterNode()
         job = phantom_job(parameters, vessel, degree, flow_ml_s)
-        return self._begin(_("Simulated {vessel}").format(vessel=vessel), None, job, appearance_of(parameters), parameters)
+        return self._begin(
+            _("Simulated {vessel}").format(vessel=vessel), None, job, appearance_of(parameters), parameters
+        )
 
     def open_result(self, folder: str | os.PathLike[str]) -> Case:
         """Show a finished result folder as a new case. Raises InputError where it holds none."""

@@ -149,7 +149,11 @@ class Case:
         for role in Role:
             if role is not Role.VOLUME:
                 self.drop(role)
-        self._tree.RemoveItem(self.folder)
+        tree, folder = self._tree, self.folder
+        # what is still in the folder is the user's: a folder takes what it holds with it
+        for item in _items_below(tree, folder):
+            tree.SetItemParent(item, tree.GetItemParent(folder))
+        tree.RemoveItem(folder)
         self.scene.RemoveNode(self.node)
 
     @property
