@@ -1,0 +1,149 @@
+"""One snapshot as one file of plain arrays (.npz), written whole or not at all. Needs numpy alone.
+
+Floats are stored in single precision, whole numbers in 32 bits where they fit: a frame is for display and sampling.
+What a run can go on from (Snapshot.checkpoint) is not in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from VesselFlowGSLib.errors import InputError
+from VesselFlowGSLib.results import snapshot as kinds
+from VesselFlowGSLib.results.snapshot import Snapshot
+
+FORMAT = 1
+HEADER = "header"
+ALWAYS = ("stage", "progress", "message", "shape")
+NOT_STORED = ("checkpoint",)
+
+# what numpy, zipfile, zlib and json say of a damaged file
+UNREADABLE = (EOFError, ValueError, TypeError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+_DATACLASSES = {
+    kind.__name__: kind
+    for kind in (
+        kinds.Figure,
+        kinds.Surface,
+        kinds.Polylines,
+        kinds.VolumeMesh,
+        kinds.CloudArrays,
+        kinds.Phase,
+        kinds.Finding,
+        kinds.ViewMatch,
+        kinds.Snapshot,
+    )
+}
+_ENUMS: dict[str, type[Enum]] = {kind.__name__: kind for kind in (kinds.Stage, kinds.FindingKind)}
+_STORED = tuple(f.name for f in dataclasses.fields(Snapshot) if f.name not in NOT_STORED)
+
+
+def write_frame(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
+    """Write the snapshot under a temporary name in the same folder, then give the file its name.
+
+    Raises OSError where the folder cannot be written or the disk is full; then nothing is left.
+    """
+    path = Path(path)
+    arrays: dict[str, NDArray[Any]] = {}
+    content = {name: _encoded(getattr(snapshot, name), name, arrays) for name in _STORED}
+    header = json.dumps({"vesselflowgs_frame": FORMAT, "snapshot": content})
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "wb") as file:
+            # no fsync: a frame that a power cut tears is refused by its checksums, and the next one comes in seconds
+            np.savez(file, allow_pickle=False, **{HEADER: np.frombuffer(header.encode(), np.uint8)}, **arrays)
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def read_frame(path: str | os.PathLike[str], parts: Collection[str] | None = None) -> Snapshot:
+    """The snapshot that a frame holds.
+
+    parts  names of the Snapshot's fields that are wanted, None for all; stage, progress, message and shape always come.
+           What is not wanted is not read and has its default.
+    Raises FileNotFoundError, and InputError where the file is damaged or is no frame.
+    """
+    if parts is not None:
+        unknown = set(parts) - set(_STORED)
+        if unknown:
+            raise ValueError(f"a snapshot's frame has no part {', '.join(sorted(unknown))}")
+    wanted = set(_STORED) if parts is None else {*parts, *ALWAYS}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            header = json.loads(bytes(stored[HEADER]))
+            if header["vesselflowgs_frame"] != FORMAT:
+                raise InputError(f"{Path(path).name}: a frame of another version of VesselFlowGS.")
+            content = header["snapshot"]
+            return Snapshot(**{name: _decoded(content[name], stored) for name in wanted if name in content})
+    except UNREADABLE as error:
+        raise InputError(f"{Path(path).name}: no frame of ours, or damaged.") from error
+
+
+def _encoded(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
+    """JSON's types; arrays go into the table under their path. Everything but a plain value says what it is."""
+    if isinstance(value, np.ndarray):
+        arrays[path] = _compact(value)
+        return {"array": path}
+    if type(value).__name__ in _DATACLASSES:
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in NOT_STORED}
+        return {"is": type(value).__name__, "of": _table(fields, path, arrays)}
+    if isinstance(value, Enum):
+        return {"is": type(value).__name__, "of": value.value} if type(value).__name__ in _ENUMS else value.value
+    if isinstance(value, Mapping):
+        return {"is": "table", "of": _table(value, path, arrays)}
+    if isinstance(value, (list, tuple)):
+        items = [_encoded(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]
+        return {"is": "tuple", "of": items} if isinstance(value, tuple) else items
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def _table(value: Mapping[Any, Any], path: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    return {str(k): _encoded(v, f"{path}/{k}", arrays) for k, v in value.items()}
+
+
+def _decoded(value: Any, stored: Mapping[str, NDArray[Any]]) -> Any:
+    if isinstance(value, list):
+        return [_decoded(v, stored) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return stored[value["array"]]
+    name, content = value["is"], value["of"]
+    if name == "tuple":
+        return tuple(_decoded(v, stored) for v in content)
+    if name in _ENUMS:
+        return _ENUMS[name](content)
+    table = {k: _decoded(v, stored) for k, v in content.items()}
+    if name == "table":
+        return table
+    kind = _DATACLASSES[name]
+    known = {f.name for f in dataclasses.fields(kind)}
+    return kind(**{k: v for k, v in table.items() if k in known})
+
+
+def _compact(array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype == np.float64:
+        return array.astype(np.float32)
+    if array.dtype in (np.int64, np.uint64) and (not array.size or np.abs(array).max() < 2**31):
+        return array.astype(np.int32)
+    if array.dtype.hasobject:
+        raise TypeError("a snapshot holds plain arrays alone")
+    return array
