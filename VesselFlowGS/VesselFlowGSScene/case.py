@@ -30,6 +30,10 @@ class Role(str, Enum):
     LUMEN_SERIES = "lumen over time"
     GLYPH_SERIES = "velocity arrows over time"
     STREAMLINE_SERIES = "streamlines over time"
+    CURSOR_TABLE = "time cursor"
+    CURSOR_SERIES = "time cursor over time"
+    FILM_SERIES = "DSA over time"
+    FILM_VOLUMES = "DSA of the time"
     COURSE_TABLE = "course along the centreline"
     FLOW_TABLE = "flow over time"
     FIGURES_TABLE = "figures"
@@ -38,6 +42,7 @@ class Role(str, Enum):
     FLOW_CHART = "flow over time (chart)"
     CONVERGENCE_TABLE = "convergence"
     CONVERGENCE_CHART = "convergence (chart)"
+    CURVES = "curve of a chart"
     FILMED = "DSA frame"
     OVERLAY = "projected lumen"
     KEPT_FIELD = "field"
@@ -110,6 +115,23 @@ class Case:
         """The node of a role, or None."""
         return self.node.GetNodeReference(role.value)
 
+    def all(self, role: Role) -> list[Any]:
+        """The nodes of a role that may have several."""
+        found = (
+            self.node.GetNthNodeReference(role.value, k)
+            for k in range(self.node.GetNumberOfNodeReferences(role.value))
+        )
+        return [node for node in found if node is not None]
+
+    def add(self, role: Role, class_name: str, name: str, hidden: bool = False) -> Any:
+        """One more node of a role that may have several."""
+        node = self.scene.AddNewNodeByClass(class_name, self.scene.GenerateUniqueName(f"{self.name}: {name}"))
+        node.SetHideFromEditors(hidden)
+        self.node.AddNodeReferenceID(role.value, node.GetID())
+        if not hidden:
+            self.file(node)
+        return node
+
     def set(self, role: Role, node: Any | None) -> None:
         """Give a node a role, and the case's folder as its place."""
         self.node.SetNodeReferenceID(role.value, node.GetID() if node is not None else None)
@@ -129,10 +151,10 @@ class Case:
         return node
 
     def drop(self, role: Role) -> None:
-        """Remove the node of a role from the scene, where there is one."""
-        node = self.get(role)
-        if node is not None:
-            self.node.SetNodeReferenceID(role.value, None)
+        """Remove the nodes of a role from the scene, where there are any."""
+        nodes = self.all(role)
+        self.node.RemoveNodeReferenceIDs(role.value)
+        for node in nodes:
             self.scene.RemoveNode(node)
 
     def file(self, node: Any) -> None:
