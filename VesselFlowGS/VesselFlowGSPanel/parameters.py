@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import slicer
+from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from VesselFlowGSScene.appearance import CloudQuantity, Quantity
 
@@ -17,6 +18,15 @@ class Where(Enum):
     SLICER = "Slicer's Python"
     OTHER = "another Python"
     FOLDER = "a shared folder"
+
+    def label(self) -> str:
+        """As the panel calls it."""
+        names = {
+            Where.SLICER: _("Slicer's Python"),
+            Where.OTHER: _("another Python on this computer"),
+            Where.FOLDER: _("a shared folder, on another machine"),
+        }
+        return names[self]
 
 
 class Device(Enum):
@@ -36,11 +46,29 @@ class Viscosity(Enum):
     carreau_yasuda = "carreau-yasuda"
     casson = "casson"
 
+    def label(self) -> str:
+        """As the panel calls it."""
+        names = {
+            Viscosity.newtonian: _("Newtonian"),
+            Viscosity.carreau_yasuda: _("Carreau–Yasuda (not solved yet)"),
+            Viscosity.casson: _("Casson (not solved yet)"),
+        }
+        return names[self]
+
 
 class Waveform(Enum):
     auto = "auto"
     steady = "steady"
     pulsatile = "pulsatile"
+
+    def label(self) -> str:
+        """As the panel calls it."""
+        names = {
+            Waveform.auto: _("as the frames show"),
+            Waveform.steady: _("steady"),
+            Waveform.pulsatile: _("pulsatile (not solved yet)"),
+        }
+        return names[self]
 
 
 @parameterNodeWrapper
