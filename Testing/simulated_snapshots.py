@@ -783,7 +783,7 @@ class _ForkGrid:
             if branch == 0:
                 centre = START + self.along[:, None] * AXIS
             flow = self.fork.share(branch) * self.fork.flow_ml_s if t is None else self.fork.flow(branch, t)
-            points.append(centre[of])
+            points.append(centre[of].copy())
             radii.append(radius[of])
             if branch:
                 radii[-1][0] = radius[self.trunk]
