@@ -147,6 +147,14 @@ def parse_description(table: Mapping[str, Any], folder: Path) -> StudyDescriptio
     return description
 
 
+def checked(section: str, key: str, value: Any) -> Any:
+    """The value of one key, read as in a study.toml ([[run]] is section "run"). InputError where it makes no sense.
+
+    Keys that name a file are not checked here: they need the study's folder.
+    """
+    return _readers(Path())[f"{section}.{key}"](value, f"[{section}] {key}")
+
+
 def path_inside(folder: Path, text: str, where: str) -> str:
     """A relative path with forward slashes that stays in the folder and names a file there."""
     pure = PurePosixPath(text.replace("\\", "/"))
