@@ -47,3 +47,17 @@ def opened_scene() -> Iterator[Any]:
 def scene(opened_scene: Any) -> Any:
     """A fresh real MRML scene, which is slicer.mrmlScene until the test ends."""
     return opened_scene.scene
+
+
+@pytest.fixture
+def slicer_host(opened_scene: Any) -> Iterator[Any]:
+    """The test host around a fresh scene (see Testing/Host/host.py); errors in slots fail the test at its end."""
+    pytest.importorskip("PySide6", reason="needs Qt: pip install PySide6-Essentials")
+    import host
+
+    host.install(opened_scene)
+    host.ERRORS.clear()
+    yield host
+    errors = host.ERRORS[:]
+    host.ERRORS.clear()
+    assert not errors, f"raised in a slot or observer: {errors!r}"

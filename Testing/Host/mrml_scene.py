@@ -65,8 +65,8 @@ class OpenedScene:
 
     scene: Any
     application: Any
+    _cache: tempfile.TemporaryDirectory[str]
     logics: dict[str, Any] = field(default_factory=dict)
-    _cache: tempfile.TemporaryDirectory[str] | None = None
     _kept: list[Any] = field(default_factory=list)
 
     def close(self) -> None:
@@ -74,8 +74,7 @@ class OpenedScene:
         self.scene.Clear(0)
         if getattr(slicer, "mrmlScene", None) is self.scene:
             slicer.mrmlScene = None
-        if self._cache is not None:
-            self._cache.cleanup()
+        self._cache.cleanup()
 
 
 def inside_slicer() -> bool:
@@ -90,18 +89,19 @@ def open_scene(colour_files: Path | None = None) -> OpenedScene:
     """
     application = slicer.vtkSlicerApplicationLogic()
     scene = slicer.vtkMRMLScene()
-    if colour_files is not None:
-        application.SetHomeDirectory(str(colour_files.parent.parent))
-        application.SetShareDirectory(colour_files.parent.name)
+    cache = tempfile.TemporaryDirectory(prefix="slicer-cache-", ignore_cleanup_errors=True)
+    share = colour_files.parent if colour_files is not None else Path(cache.name) / "share"
+    (Path(cache.name) / "share" / "ColorFiles").mkdir(parents=True)
+    application.SetHomeDirectory(str(share.parent))
+    application.SetShareDirectory(share.name)
     application.SetMRMLScene(scene)
     application.SetViewLogics(vtk.vtkCollection())
     application.SetSliceLogics(vtk.vtkCollection())
-    opened = OpenedScene(scene, application)
+    opened = OpenedScene(scene, application, cache)
     slicer.mrmlScene = scene
     crosshair = slicer.vtkMRMLCrosshairNode()
     crosshair.SetCrosshairName("default")
     scene.AddNode(crosshair)
-    scene.RegisterNodeClass(slicer.vtkMRMLScriptedModuleNode())
     modules = slicer.__dict__.setdefault("modules", types.ModuleType("slicer.modules"))
     sys.modules["slicer.modules"] = modules
     for name, logic_class in MODULE_LOGICS.items():
@@ -118,7 +118,6 @@ def open_scene(colour_files: Path | None = None) -> OpenedScene:
 
 def _let_bundles_be_read(opened: OpenedScene) -> None:
     # ReadFromMRB answers False without a cache folder and a data manager, which the application always has.
-    opened._cache = tempfile.TemporaryDirectory(prefix="slicer-cache-", ignore_cleanup_errors=True)
     remote = slicer.vtkMRMLRemoteIOLogic()
     remote.GetCacheManager().SetRemoteCacheDirectory(opened._cache.name)
     data = slicer.vtkDataIOManagerLogic()
