@@ -7,12 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from VesselFlowGSLib.results.snapshot import Snapshot
+from VesselFlowGSLib.worker.messages import Message
 from VesselFlowGSPanel.parameters import VesselFlowGSParameterNode
 from VesselFlowGSPanel.section import Panel, Section
 from VesselFlowGSScene.case import Case
-
-from VesselFlowGSLib.results.snapshot import Snapshot
-from VesselFlowGSLib.worker.messages import Message
 
 RESOURCES = Path(__file__).parents[2] / "VesselFlowGS" / "Resources"
 

@@ -9,14 +9,14 @@ import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
+
+from VesselFlowGSLib.errors import InputError
+from VesselFlowGSLib.worker.check import ERROR, NEEDED, NOTE, WARNING, Package, describe
 from VesselFlowGSPanel import installation
 from VesselFlowGSPanel.installation import Checking, Environment, Outcome
 from VesselFlowGSPanel.parameters import Where
 from VesselFlowGSPanel.section import Section
 from VesselFlowGSPanel.table import fill_cell, show_rows
-
-from VesselFlowGSLib.errors import InputError
-from VesselFlowGSLib.worker.check import ERROR, NEEDED, NOTE, WARNING, Package, describe
 
 POLL_MS = 200
 GIVE_UP_AFTER_MS = 240_000

@@ -14,12 +14,12 @@ from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
-from VesselFlowGSPanel.parameters import Where
 
 from VesselFlowGSLib import __version__
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.worker.check import ERROR, MARK, Problem, Report, report_of
 from VesselFlowGSLib.worker.client import Client, Handle, Launch, OnEnd, OnLine, launch_process
+from VesselFlowGSPanel.parameters import Where
 
 TORCH = "torch>=2.4"
 

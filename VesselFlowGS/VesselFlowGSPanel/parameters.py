@@ -9,6 +9,7 @@ from typing import Annotated
 import slicer
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
 from VesselFlowGSScene.appearance import CloudQuantity, Quantity
 
 

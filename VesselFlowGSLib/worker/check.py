@@ -186,7 +186,8 @@ def describe(report: Report) -> str:
         f"VesselFlowGS {report.version}, Python {report.python}, {report.system}",
         f"Program: {_without_home(report.program)}",
         f"Folder: {_without_home(report.folder) or 'none given'}",
-        f"Memory: {_gib(report.memory_gib)}; free disk: {_gib(report.disk_gib)}; OpenGL: {report.opengl or 'not tried'}",
+        f"Memory: {_gib(report.memory_gib)}; free disk: {_gib(report.disk_gib)}",
+        f"OpenGL: {report.opengl or 'not tried'}",
         f"CUDA of torch: {report.graphics.cuda or 'none'}; "
         f"graphics cards: {', '.join(report.graphics.usable or report.graphics.installed) or 'none'}",
     ]
@@ -383,7 +384,7 @@ def disk_problems(gib: float | None, settings: CheckSettings) -> tuple[Problem, 
         Problem(
             ERROR if low else NOTE,
             "disk",
-            f"{gib:.1f} GiB are free on the disk of the jobs folder; a reconstruction may need {settings.fair_disk_gib:g}.",
+            f"{gib:.1f} GiB are free on the disk of the jobs folder; {settings.fair_disk_gib:g} GiB are advised.",
             "Free some space, or choose a jobs folder on another disk.",
         ),
     )
