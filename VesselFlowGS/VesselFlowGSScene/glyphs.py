@@ -1,0 +1,168 @@
+"""Arrows of the velocity at points spread evenly through the lumen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from vtkmodules.vtkCommonDataModel import vtkPolyData
+
+from VesselFlowGSLib.results.snapshot import Snapshot
+from VesselFlowGSScene.appearance import Appearance, Quantity
+from VesselFlowGSScene.case import Case, Role
+from VesselFlowGSScene.colours import Scale, paint
+from VesselFlowGSScene.frames import ras_of
+from VesselFlowGSScene.lumen import phase_of
+from VesselFlowGSScene.near_wall import radius_of, velocity_of
+from VesselFlowGSScene.poly_data import VELOCITY, fingerprint, mark, mark_of, poly_data
+from VesselFlowGSScene.ranges import automatic_range
+from VesselFlowGSScene.streamlines import hidden, with_display
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class GlyphSettings:
+    """most       arrows, however many are asked for
+    drawn         points of the field that are drawn for one arrow, from which the evenly spread ones are taken
+    least_speed   of the top of the speed range: slower blood, as at the wall, gets no arrow
+    sides, shaft_radius, head_radius, head_length  of an arrow of length 1
+    """
+
+    most: int = 5000
+    drawn: int = 16
+    least_speed: float = 0.02
+    seed: int = 0
+    sides: int = 6
+    shaft_radius: float = 0.045
+    head_radius: float = 0.13
+    head_length: float = 0.36
+
+
+def glyph_data(snapshot: Snapshot, appearance: Appearance, phase: int | None = None) -> vtkPolyData:
+    """Arrows in RAS with Speed_m_s and Velocity_m_s, each with its middle on its point; empty without a field.
+
+    The points are the same for all phases and snapshots of one shape. An arrow at the top of the speed range (98 % of
+    the blood over all phases is slower) is as long as the vessel's mean radius, times the appearance's scale.
+    """
+    settings = GlyphSettings()
+    velocity = velocity_of(snapshot, phase_of(snapshot, phase))
+    top = _top_speed(snapshot)
+    if snapshot.field is None or velocity is None or top is None:
+        return vtkPolyData()
+    at, chosen = _arrows(snapshot, appearance, phase, settings)
+    speed = np.linalg.norm(chosen, axis=1)
+    kept = speed > settings.least_speed * top
+    at, chosen, speed = at[kept], chosen[kept], speed[kept]
+    length = appearance.glyph_scale * typical_radius(snapshot) * speed / top
+    points, triangles = _drawn(at, chosen / np.maximum(speed, 1e-30)[:, None], length, settings)
+    corners = len(_arrow(settings)[0])
+    arrays = {"Speed_m_s": np.repeat(speed, corners), VELOCITY: np.repeat(chosen, corners, axis=0)}
+    data = poly_data(points, arrays, triangles=triangles, vectors=VELOCITY)
+    return mark(data, _made_of(snapshot, appearance, phase))
+
+
+def typical_radius(snapshot: Snapshot) -> float:
+    """mm: the mean along the centreline, or a guess from the size of what there is."""
+    radius = radius_of(snapshot.centreline)
+    if radius is not None:
+        return float(np.mean(radius))
+    if snapshot.field is None or len(snapshot.field.points) == 0:
+        return 1.0
+    return float(np.ptp(np.asarray(snapshot.field.points[::97]), axis=0).max()) / 20
+
+
+def even_subset(points: Array, count: int, drawn: int, seed: int) -> Array:
+    """Numbers of about count of the points (n, 3), as evenly in space as chance allows whatever their density.
+
+    Of drawn * count random ones, the first in every cell of a grid whose cells are as small as it takes.
+    """
+    rng = np.random.default_rng(seed)
+    order = (
+        rng.permutation(len(points)) if len(points) <= drawn * count else rng.integers(0, len(points), drawn * count)
+    )
+    x = np.asarray(points)[order]
+    low, size = x.min(0), float(np.ptp(x, axis=0).max())
+    first = np.arange(len(order))
+    cell = size
+    while cell > 1e-4 * size:
+        cell /= 1.26
+        number = np.floor((x - low) / cell).astype(np.int64) @ np.array([1, 1 << 20, 1 << 40])
+        first = np.unique(number, return_index=True)[1]
+        if len(first) >= min(count, len(order)):
+            break
+    return order[np.sort(first)[:count]]
+
+
+def show_glyphs(case: Case, snapshot: Snapshot, appearance: Appearance, scale: Scale | None, phase: int | None) -> Any:
+    """Bring the arrows' model up to date; its display node, or None where there is none."""
+    node = case.get(Role.GLYPHS)
+    if not appearance.glyphs or velocity_of(snapshot, phase_of(snapshot, phase)) is None:
+        return hidden(node)
+    node = case.put(Role.GLYPHS, "vtkMRMLModelNode")
+    modifying = node.StartModify()
+    if mark_of(node.GetPolyData()) != _made_of(snapshot, appearance, phase):
+        node.SetAndObserveMesh(glyph_data(snapshot, appearance, phase))
+    display = with_display(node)
+    display.SetVisibility(True)
+    paint(display, scale)
+    node.EndModify(modifying)
+    return display
+
+
+def _top_speed(snapshot: Snapshot) -> float | None:
+    found = automatic_range(snapshot, Quantity.SPEED, None, over_time=True)
+    return None if found is None else found[1]
+
+
+def _arrows(
+    snapshot: Snapshot, appearance: Appearance, phase: int | None, settings: GlyphSettings
+) -> tuple[Array, Array]:
+    """Points (n, 3) mm and velocities (n, 3) m/s of the arrows, in RAS."""
+    field, velocity = snapshot.field, velocity_of(snapshot, phase_of(snapshot, phase))
+    assert field is not None and velocity is not None
+    subset = even_subset(field.points, min(appearance.glyph_count, settings.most), settings.drawn, settings.seed)
+    return (
+        ras_of(np.asarray(field.points, np.float32)[subset]),
+        ras_of(np.asarray(velocity, np.float32)[subset]),
+    )
+
+
+def _made_of(snapshot: Snapshot, appearance: Appearance, phase: int | None) -> str:
+    at, chosen = _arrows(snapshot, appearance, phase, GlyphSettings())
+    return fingerprint(at, chosen, _top_speed(snapshot), typical_radius(snapshot), appearance.glyph_scale)
+
+
+def _drawn(at: Array, along: Array, length: Array, settings: GlyphSettings) -> tuple[Array, Array]:
+    shape, triangles = _arrow(settings)
+    # any direction across will do: an arrow looks the same from all sides
+    other = np.where(np.abs(along[:, :1]) < 0.8, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    across = np.cross(along, other)
+    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-30)
+    frame = np.stack([along, across, np.cross(along, across)], axis=1) * length[:, None, None]
+    points = np.einsum("ki,nij->nkj", shape, frame) + at[:, None]
+    every = triangles + len(shape) * np.arange(len(at))[:, None, None]
+    return points.reshape(-1, 3), every.reshape(-1, 3)
+
+
+@cache
+def _arrow(settings: GlyphSettings) -> tuple[Array, Array]:
+    """Points (k, 3) and triangles, outwards, of an arrow of length 1 along the first axis with its middle at zero."""
+    sides = settings.sides
+    turn = 2 * np.pi * np.arange(sides) / sides
+    neck = 0.5 - settings.head_length
+    rings = [(-0.5, settings.shaft_radius), (neck, settings.shaft_radius), (neck, settings.head_radius)]
+    points = [np.stack([np.full(sides, x), r * np.cos(turn), r * np.sin(turn)], -1) for x, r in rings]
+    i, j = np.arange(sides), (np.arange(sides) + 1) % sides
+    triangles = []
+    for ring in range(2):
+        a, b = ring * sides, (ring + 1) * sides
+        triangles += [np.stack([a + i, b + i, b + j], -1)[:, ::-1], np.stack([a + i, b + j, a + j], -1)[:, ::-1]]
+    tip = np.full(sides, 3 * sides)
+    triangles.append(np.stack([2 * sides + i, 2 * sides + j, tip], -1))
+    end = np.full(sides, 3 * sides + 1)
+    triangles.append(np.stack([j, i, end], -1))
+    return np.concatenate([*points, [[0.5, 0, 0], [-0.5, 0, 0]]]), np.concatenate(triangles)

@@ -1,0 +1,135 @@
+"""The vessel's wall as a model, coloured by what is known on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from vtkmodules.vtkCommonDataModel import vtkPolyData
+
+from VesselFlowGSLib.results.snapshot import Phase, Snapshot
+from VesselFlowGSScene.appearance import Appearance
+from VesselFlowGSScene.case import Case, Role
+from VesselFlowGSScene.colours import Scale, paint
+from VesselFlowGSScene.frames import ras_of
+from VesselFlowGSScene.near_wall import speed_below_wall, wall_normals
+from VesselFlowGSScene.poly_data import (
+    drop_arrays_but,
+    fingerprint,
+    mark,
+    mark_of,
+    poly_data,
+    set_array,
+)
+from VesselFlowGSScene.ranges import PA_PER_MMHG
+
+Array = NDArray[Any]
+SHAPE = "VesselFlowGS.Shape"
+PLAIN_COLOUR = (0.86, 0.47, 0.42)
+NORMALS = "Normals"
+WALL_ARRAYS = ("Pressure_mmHg", "WSS_Pa", "Speed_m_s", "Confidence")
+
+
+def phase_of(snapshot: Snapshot, phase: int | None) -> Phase | None:
+    """The numbered phase, or None where the snapshot stands for itself or has no such phase."""
+    return snapshot.phases[phase] if phase is not None and 0 <= phase < len(snapshot.phases) else None
+
+
+def lumen_data(snapshot: Snapshot, phase: int | None = None) -> vtkPolyData:
+    """The wall in RAS with what is known of Pressure_mmHg, WSS_Pa, Speed_m_s and Confidence; empty without a wall.
+
+    phase  number of one of the snapshot's phases; None: the snapshot itself, of a pulsatile flow its mean
+    Speed on the wall is zero: Speed_m_s is that of the blood half a radius below.
+    """
+    surface = snapshot.surface
+    if surface is None:
+        return vtkPolyData()
+    points = ras_of(np.asarray(surface.points, np.float32))
+    normals = ras_of(wall_normals(surface))
+    data = poly_data(points, wall_arrays(snapshot, phase), triangles=surface.triangles, normals=normals)
+    return mark(data, _made_of(snapshot, phase))
+
+
+def wall_arrays(snapshot: Snapshot, phase: int | None = None) -> dict[str, Array]:
+    """The point arrays of lumen_data, (n,) float32 each."""
+    surface = snapshot.surface
+    if surface is None:
+        return {}
+    moment = phase_of(snapshot, phase)
+    known = {**surface.arrays, **(moment.surface if moment else {})}
+    arrays: dict[str, Array] = {}
+    if "pressure" in known:
+        arrays["Pressure_mmHg"] = np.asarray(known["pressure"], np.float32) / np.float32(PA_PER_MMHG)
+    if "wss" in known:
+        arrays["WSS_Pa"] = np.array(known["wss"], np.float32)
+    speed = speed_below_wall(snapshot, moment)
+    if speed is not None:
+        arrays["Speed_m_s"] = speed
+    if "confidence" in known:
+        arrays["Confidence"] = np.array(known["confidence"], np.float32)
+    return arrays
+
+
+def show_lumen(case: Case, snapshot: Snapshot, appearance: Appearance, scale: Scale | None, phase: int | None) -> Any:
+    """Bring the wall's model up to date; its display node, or None where there is no wall yet."""
+    if snapshot.surface is None:
+        return None
+    node = case.put(Role.LUMEN, "vtkMRMLModelNode")
+    modifying = node.StartModify()
+    if not (_same_wall(node, snapshot) and _change_arrays(node.GetPolyData(), snapshot, phase)):
+        node.SetAndObserveMesh(lumen_data(snapshot, phase))
+        node.SetAttribute(SHAPE, _shape(snapshot))
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetColor(*PLAIN_COLOUR)
+        node.GetDisplayNode().SetVisibility2D(True)
+        node.GetDisplayNode().SetBackfaceCulling(False)
+    display = node.GetDisplayNode()
+    still = display.StartModify()
+    display.SetVisibility(appearance.lumen)
+    display.SetOpacity(appearance.opacity)
+    paint(display, scale if scale and node.GetPolyData().GetPointData().HasArray(scale.array) else None)
+    display.EndModify(still)
+    node.EndModify(modifying)
+    return display
+
+
+def _same_wall(node: Any, snapshot: Snapshot) -> bool:
+    data = node.GetPolyData()
+    surface = snapshot.surface
+    if data is None or surface is None or data.GetNumberOfPoints() != len(surface.points):
+        return False
+    return data.GetNumberOfPolys() == len(surface.triangles) and node.GetAttribute(SHAPE) == _shape(snapshot)
+
+
+def _change_arrays(data: vtkPolyData, snapshot: Snapshot, phase: int | None) -> bool:
+    made_of = _made_of(snapshot, phase)
+    if mark_of(data) == made_of:
+        return True
+    arrays = wall_arrays(snapshot, phase)
+    drop_arrays_but(data, {*arrays, NORMALS})
+    for name, values in arrays.items():
+        set_array(data, name, values)
+    mark(data, made_of)
+    data.Modified()
+    return True
+
+
+def _shape(snapshot: Snapshot) -> str:
+    surface = snapshot.surface
+    if snapshot.shape or surface is None:
+        return snapshot.shape
+    return fingerprint(np.asarray(surface.points), np.asarray(surface.triangles))
+
+
+def _made_of(snapshot: Snapshot, phase: int | None) -> str:
+    return fingerprint(_shape(snapshot), *_inputs(snapshot, phase))
+
+
+def _inputs(snapshot: Snapshot, phase: int | None) -> list[Any]:
+    surface = snapshot.surface
+    moment = phase_of(snapshot, phase)
+    known = {**(surface.arrays if surface else {}), **(moment.surface if moment else {})}
+    parts: list[Any] = [(name, np.asarray(known[name])) for name in ("pressure", "wss", "confidence") if name in known]
+    return [item for pair in parts for item in pair]

@@ -1,0 +1,156 @@
+"""Colour ranges that a person can compare: robust, round, one over the period, still while a solution sharpens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import floor, log10
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from VesselFlowGSLib.results.snapshot import Snapshot
+from VesselFlowGSScene.appearance import Appearance, Quantity
+from VesselFlowGSScene.case import Case
+
+PA_PER_MMHG = 133.322
+ATTRIBUTE = "VesselFlowGS.Range."
+Array = NDArray[Any]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class RangeSettings:
+    """low, high percentile: what the colours resolve; the jets at openings lie outside and take the end's colour.
+
+    margin       of the held width: how far the values may leave a held range before it moves
+    least_share  of the held width: a range that fills less of it is taken anew
+    most_values  the percentiles are taken of so many values at most, evenly chosen
+    steps        the ends are round to the power of ten below the width, divided by this
+    """
+
+    low_percentile: float = 2.0
+    high_percentile: float = 98.0
+    margin: float = 0.15
+    least_share: float = 0.5
+    most_values: int = 20_000
+    steps: float = 20.0
+
+
+def automatic_range(
+    snapshot: Snapshot, quantity: Quantity, phase: int | None, over_time: bool, settings: RangeSettings | None = None
+) -> Range | None:
+    """Where nearly all values of the snapshot lie, in mmHg, Pa or m/s; None where it has none.
+
+    over_time  all phases count, else the shown one alone
+    """
+    settings = settings or RangeSettings()
+    if quantity is Quantity.CONFIDENCE:
+        return (0.0, 1.0) if _wall(snapshot, "confidence") is not None else None
+    found = list(_values(snapshot, quantity, phase, over_time))
+    total = sum(len(values) for values in found)
+    if total == 0:
+        return None
+    step = max(1, total // settings.most_values)
+    values = np.concatenate([_size(part[::step]) for part in found])
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return None
+    low, high = np.percentile(values, [settings.low_percentile, settings.high_percentile])
+    if quantity in (Quantity.SPEED, Quantity.WSS):
+        low = 0.0
+    factor = 1 / PA_PER_MMHG if quantity is Quantity.PRESSURE else 1.0
+    return _rounded(float(low) * factor, float(high) * factor, settings.steps)
+
+
+def held_range(case: Case, quantity: Quantity, fresh: Range, settings: RangeSettings | None = None) -> Range:
+    """The range of a locked scale: the one that the case holds, unless the fresh one leaves it or fills too little."""
+    settings = settings or RangeSettings()
+    name = ATTRIBUTE + quantity.value
+    held = _read(case.node.GetAttribute(name))
+    if held is not None and not _must_move(held, fresh, settings):
+        return held
+    case.node.SetAttribute(name, f"{fresh[0]!r} {fresh[1]!r}")
+    return fresh
+
+
+def ranges_of(case: Case, snapshot: Snapshot, appearance: Appearance, phase: int | None) -> dict[Quantity, Range]:
+    """The range of every quantity that is seen; a manual one holds for the lumen's quantity wherever that is seen."""
+    ranges: dict[Quantity, Range] = {}
+    for quantity in (Quantity.PRESSURE, Quantity.WSS, Quantity.SPEED, Quantity.CONFIDENCE):
+        if quantity is appearance.quantity and not appearance.automatic:
+            ranges[quantity] = ordered(appearance.low, appearance.high)
+            continue
+        if not _is_seen(quantity, appearance):
+            continue
+        fresh = automatic_range(snapshot, quantity, phase, appearance.locked)
+        if fresh is not None:
+            ranges[quantity] = held_range(case, quantity, fresh) if appearance.locked else fresh
+    return ranges
+
+
+def ordered(low: float, high: float) -> Range:
+    """The two ends in order and not equal, so that a colour map exists."""
+    low, high = min(low, high), max(low, high)
+    return (low, high) if high > low else (low, low + max(abs(low) * 1e-3, 1e-6))
+
+
+def decimals_of(low: float, high: float) -> int:
+    """How many decimals tell the labels of a legend with five labels apart."""
+    return int(np.clip(-floor(log10(max(high - low, 1e-9) / 4)), 0, 4))
+
+
+def _is_seen(quantity: Quantity, appearance: Appearance) -> bool:
+    if quantity is appearance.quantity:
+        return True
+    if quantity is Quantity.SPEED:
+        return appearance.glyphs or appearance.streamlines or appearance.particles or appearance.gaussians
+    return quantity is Quantity.PRESSURE and appearance.gaussians
+
+
+def _must_move(held: Range, fresh: Range, settings: RangeSettings) -> bool:
+    width = held[1] - held[0]
+    margin = settings.margin * width
+    leaves = fresh[0] < held[0] - margin or fresh[1] > held[1] + margin
+    return leaves or fresh[1] - fresh[0] < settings.least_share * width
+
+
+def _values(snapshot: Snapshot, quantity: Quantity, phase: int | None, over_time: bool) -> Iterator[Array]:
+    part, name = {
+        Quantity.PRESSURE: ("surface", "pressure"),
+        Quantity.WSS: ("surface", "wss"),
+        Quantity.SPEED: ("field", "velocity"),
+    }[quantity]
+    whole = getattr(snapshot, part)
+    steady: Mapping[str, Array] = {} if whole is None else whole.arrays
+    of_phases = [getattr(moment, part) for moment in snapshot.phases]
+    if over_time and any(name in arrays for arrays in of_phases):
+        yield from (arrays[name] for arrays in of_phases if name in arrays)
+    elif phase is not None and 0 <= phase < len(of_phases) and name in of_phases[phase]:
+        yield of_phases[phase][name]
+    elif name in steady:
+        yield steady[name]
+
+
+def _wall(snapshot: Snapshot, name: str) -> Array | None:
+    return None if snapshot.surface is None else snapshot.surface.arrays.get(name)
+
+
+def _size(values: Array) -> Array:
+    return np.linalg.norm(values, axis=1) if values.ndim == 2 else np.asarray(values)
+
+
+def _rounded(low: float, high: float, steps: float) -> Range:
+    if high - low < 1e-9 * max(abs(low), abs(high), 1e-3):
+        return ordered(low, high)
+    step = 10.0 ** floor(log10(high - low)) / steps
+    return floor(low / step + 1e-6) * step, -floor(-high / step + 1e-6) * step
+
+
+def _read(text: str | None) -> Range | None:
+    try:
+        low, high = (float(word) for word in (text or "").split())
+    except ValueError:
+        return None
+    return (low, high) if high > low else None

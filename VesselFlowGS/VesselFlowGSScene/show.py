@@ -1,0 +1,51 @@
+"""A snapshot in the scene: one call makes and updates every node that a person sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from VesselFlowGSLib.results.snapshot import Snapshot
+from VesselFlowGSScene.appearance import Appearance, CloudQuantity, Quantity
+from VesselFlowGSScene.case import Case, Role
+from VesselFlowGSScene.centreline import radius_scale, show_centreline
+from VesselFlowGSScene.colours import Scale, scale_of, show_legends
+from VesselFlowGSScene.finding_marks import show_findings
+from VesselFlowGSScene.gaussians import show_gaussians
+from VesselFlowGSScene.glyphs import show_glyphs
+from VesselFlowGSScene.lumen import show_lumen
+from VesselFlowGSScene.particles import paint_particles
+from VesselFlowGSScene.ranges import ranges_of
+from VesselFlowGSScene.streamlines import show_streamlines
+
+COLOURED = (Role.LUMEN, Role.STREAMLINES, Role.GLYPHS, Role.PARTICLES, Role.GAUSSIANS, Role.CENTRELINE)
+
+
+def show(case: Case, snapshot: Snapshot, appearance: Appearance, phase: int | None = None) -> None:
+    """Bring the case's nodes up to the snapshot and the appearance. Idempotent: what has not changed is left alone.
+
+    Where the snapshot has the shape that is shown, the wall's arrays alone change; what is switched off is not made.
+
+    phase  number of one of the snapshot's phases; None: the snapshot itself, of a pulsatile flow its mean
+    """
+    ranges = ranges_of(case, snapshot, appearance, phase)
+    speed = scale_of(Quantity.SPEED, ranges)
+    wall = scale_of(appearance.quantity, ranges)
+    by_pressure = appearance.gaussian_quantity is CloudQuantity.PRESSURE
+    cloud = scale_of(Quantity.PRESSURE, ranges) if by_pressure else speed
+    radius = radius_scale(snapshot)
+    displays: list[tuple[Any, Scale | None]] = [
+        (show_lumen(case, snapshot, appearance, wall, phase), wall),
+        (show_streamlines(case, snapshot, appearance, speed, phase), speed),
+        (show_glyphs(case, snapshot, appearance, speed, phase), speed),
+        (paint_particles(case, appearance, speed), speed),
+        (show_gaussians(case, snapshot, appearance, cloud), cloud),
+        (show_centreline(case, snapshot, appearance, radius), radius),
+    ]
+    show_findings(case, snapshot, appearance)
+    made = [(display, scale) for display, scale in displays if display is not None]
+    seen = [
+        (display, scale)
+        for display, scale in made
+        if scale is not None and display.GetVisibility() and display.GetScalarVisibility()
+    ]
+    show_legends(seen, appearance.legend, [display for display, _ in made])
