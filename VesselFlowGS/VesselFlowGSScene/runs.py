@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
+import vtk
 from numpy.typing import NDArray
 
 from VesselFlowGSLib.acquisition.description import FILE_NAME, RunSection, checked
 from VesselFlowGSLib.errors import InputError, VesselFlowError
+from VesselFlowGSScene import run_cells as cells
 
 if TYPE_CHECKING:
     from VesselFlowGSLib.acquisition.xa import XAHeader
@@ -228,11 +230,10 @@ def with_text(entry: RunEntry, column: str, text: str) -> RunEntry:
     frame_times_s takes one number (the seconds between frames) or one for every frame; mask_frames takes ranges
     ("1-3, 5"); pixel_spacing_mm one number or two. Raises InputError with what is wrong and what to enter.
     """
-    typed = text.strip()
-    if not typed:
+    if not text.strip():
         return without(entry, column)
     try:
-        return with_value(entry, column, _parsed(entry, column, typed))
+        return with_value(entry, column, cells.read(column, text.strip(), entry.frames))
     except InputError as error:
         raise InputError(str(error).removeprefix(f"{FILE_NAME}: [run] ")) from None
 
@@ -240,6 +241,8 @@ def with_text(entry: RunEntry, column: str, text: str) -> RunEntry:
 def with_value(entry: RunEntry, column: str, told: Any) -> RunEntry:
     """The entry with a value entered, checked as study.toml would be. Raises InputError."""
     if column == INTENSITY:
+        if told not in tuple(Intensity):
+            raise InputError(f"{INTENSITY} = {told!r}: enter one of {', '.join(i.value for i in Intensity)}.")
         return replace(entry, intensity_entered=Intensity(told))
     plain = list(told) if isinstance(told, tuple) else told
     read = checked("run", column, plain)
@@ -266,17 +269,7 @@ def without(entry: RunEntry, column: str) -> RunEntry:
 def text_of(entry: RunEntry, column: str) -> str:
     """A column as the table shows it, and as with_text reads it again."""
     held = value(entry, column)
-    if held is None:
-        return ""
-    if column == "frame_times_s":
-        return _times_text(held)
-    if column == "mask_frames":
-        return _ranges_text(held)
-    if isinstance(held, bool):
-        return "yes" if held else "no"
-    if isinstance(held, tuple):
-        return ", ".join(f"{x:.6g}" for x in held)
-    return held.value if isinstance(held, Intensity) else f"{held:.6g}" if isinstance(held, float) else str(held)
+    return cells.shown(column, held.value if isinstance(held, Intensity) else held)
 
 
 # where runs come from
@@ -306,7 +299,10 @@ def entries_of_sequence(node: Any, file_for_instance: FileForInstance | None = N
     filmed = [sequence for sequence in sequences if _is_film(sequence)]
     if not filmed:
         raise InputError(f"{node.GetName()}: holds no two-dimensional gray images. Choose an X-ray run.")
-    return tuple(_entry_of_sequence(sequence, file_for_instance) for sequence in filmed)
+    entries = tuple(_entry_of_sequence(sequence, file_for_instance) for sequence in filmed)
+    if len(entries) > 1 and not any(entry.source.file for entry in entries):
+        return tuple(_simultaneous(entry) for entry in entries)
+    return entries
 
 
 def with_kept(entries: Iterable[RunEntry], before: Iterable[RunEntry]) -> tuple[RunEntry, ...]:
@@ -429,8 +425,9 @@ def _intensity_of(header: XAHeader) -> Intensity | None:
 def _sequences_of(browser: Any) -> list[Any]:
     if not browser.IsA("vtkMRMLSequenceBrowserNode"):
         raise InputError(f"{browser.GetName()}: is no sequence. Choose an X-ray run as Slicer loads it.")
-    count = browser.GetNumberOfSynchronizedSequenceNodes(True)
-    return [browser.GetNthSynchronizedSequenceNode(n) for n in range(count)]
+    found = vtk.vtkCollection()
+    browser.GetSynchronizedSequenceNodes(found, True)
+    return [found.GetItemAsObject(n) for n in range(found.GetNumberOfItems())]
 
 
 def _is_film(sequence: Any) -> bool:
@@ -480,6 +477,11 @@ def _entry_of_sequence(sequence: Any, file_for_instance: FileForInstance | None)
     )
 
 
+def _simultaneous(entry: RunEntry) -> RunEntry:
+    note = "taken as filmed at the same time as the other run of its sequence browser"
+    return replace(entry, found=replace(entry.found, time_offset_s=0.0), notes=(*entry.notes, note))
+
+
 def _instance_of(sequence: Any) -> str:
     """The SOPInstanceUID that all frames share, else empty."""
     uids = {
@@ -507,76 +509,6 @@ def _index_times(sequence: Any) -> tuple[float, ...] | None:
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         return None
     return tuple(float(t) for t in times - times[0])
-
-
-# texts of cells
-
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-_BETWEEN = re.compile(r"[\s,;×()\[\]]*")
-_YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
-
-
-def _parsed(entry: RunEntry, column: str, typed: str) -> Any:
-    if column == "role":
-        return typed.lower()
-    if column == INTENSITY:
-        return _chosen(typed)
-    if column in ("flip_rows", "flip_columns"):
-        if typed.lower() not in (*_YES, *_NO):
-            raise InputError(f"{column} = {typed!r}: enter yes or no.")
-        return typed.lower() in _YES
-    if column == "mask_frames":
-        return _ranges(typed)
-    numbers = _numbers(column, typed)
-    if column in ("pixel_spacing_mm", "principal_point_px"):
-        return numbers * 2 if len(numbers) == 1 and column == "pixel_spacing_mm" else numbers
-    if column == "frame_times_s":
-        if len(numbers) == 1 and entry.frames > 1:
-            return [numbers[0] * n for n in range(entry.frames)]
-        return numbers
-    if len(numbers) != 1:
-        raise InputError(f"{column} = {typed!r}: enter one number, with a point before its decimals.")
-    return numbers[0]
-
-
-def _chosen(typed: str) -> Intensity:
-    if typed.lower() not in [i.value for i in Intensity]:
-        raise InputError(f"{INTENSITY} = {typed!r}: enter one of {', '.join(i.value for i in Intensity)}.")
-    return Intensity(typed.lower())
-
-
-def _numbers(column: str, typed: str) -> list[float]:
-    if not _BETWEEN.fullmatch(_NUMBER.sub("", typed)):
-        raise InputError(f"{column} = {typed!r}: enter numbers alone, without units.")
-    return [float(number) for number in _NUMBER.findall(typed)]
-
-
-def _ranges(typed: str) -> list[int]:
-    frames: list[int] = []
-    for part in re.split(r"[\s,;]+", re.sub(r"\s*[-–]\s*", "-", typed)):
-        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part)
-        if match is None:
-            raise InputError(f"mask_frames = {typed!r}: enter frame numbers counted from 1, as in 1-3, 5.")
-        first = int(match[1])
-        frames += range(first, int(match[2] or first) + 1)
-    return frames
-
-
-def _ranges_text(frames: Sequence[int]) -> str:
-    parts: list[list[int]] = []
-    for frame in sorted(frames):
-        if parts and frame == parts[-1][-1] + 1:
-            parts[-1].append(frame)
-        else:
-            parts.append([frame])
-    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
-
-
-def _times_text(times: Sequence[float]) -> str:
-    """One interval where all are alike, else every time."""
-    steps = np.diff(times)
-    even = len(times) > 1 and times[0] == 0 and np.allclose(steps, steps.mean(), rtol=0, atol=1e-6)
-    return f"{steps.mean():.9g}" if even else ", ".join(f"{t:.9g}" for t in times)
 
 
 # plain values
