@@ -64,13 +64,14 @@ class VesselFlowGS(ScriptedLoadableModule):
 
 
 def register_sample_data() -> None:
-    """Offer the sample studies in the module Sample Data; nothing is downloaded, the sample is simulated or bundled."""
+    """Offer the sample study in the module Sample Data; nothing is downloaded, it is bundled."""
     import SampleData
 
     _find_engine()
-    from VesselFlowGSPanel.samples import register
+    from VesselFlowGSPanel.samples import load_sample, register
 
-    register(SampleData.SampleDataLogic)
+    thumbnail = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Resources", "Icons", "SampleArtery.png")
+    register(SampleData.SampleDataLogic, thumbnail, lambda: load_sample(VesselFlowGSLogic().getParameterNode()))
 
 
 class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -397,18 +398,18 @@ class VesselFlowGSLogic(ScriptedLoadableModuleLogic):
         parameters: Any,
         on_snapshot: Callable[[Snapshot], None] | None = None,
     ) -> Running:
+        from VesselFlowGSLib.worker.job import STUDY, write_job
         from VesselFlowGSPanel.inputs import new_job_folder
         from VesselFlowGSScene.case import Case
-        from VesselFlowGSScene.study_files import write_study
+        from VesselFlowGSScene.study_files import prepare_study
 
-        from VesselFlowGSLib.worker.job import STUDY, write_job
-
+        # what is wrong with the inputs is said before anything is made
+        study = prepare_study(inputs) if inputs is not None and job.study == STUDY else None
         folder = new_job_folder(parameters, name)
-        if inputs is not None and inputs.study_folder is None:
-            write_study(folder / STUDY, inputs)
         write_job(folder, job)
         case = Case.create(slicer.mrmlScene, name)
-        return self._run(case, folder, appearance, parameters, on_snapshot)
+        prepare = None if study is None else lambda: study.write(folder / STUDY)
+        return self._run(case, folder, appearance, parameters, prepare, on_snapshot)
 
     def _run(
         self,
@@ -416,12 +417,14 @@ class VesselFlowGSLogic(ScriptedLoadableModuleLogic):
         folder: Path,
         appearance: Any,
         parameters: Any,
+        prepare: Callable[[], object] | None = None,
         on_snapshot: Callable[[Snapshot], None] | None = None,
     ) -> Running:
         from VesselFlowGSPanel.installation import client_for
         from VesselFlowGSScene.running import Running
 
-        running = Running(case, client_for(folder, parameters), appearance)
+        client, begin = client_for(folder, parameters)
+        running = Running(case, client, appearance, begin, prepare)
         running.on_snapshot = on_snapshot
         self._running[case.node.GetID()] = running
         self._snapshots.pop(case.node.GetID(), None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from VesselFlowGSLib.errors import VesselFlowError
 from VesselFlowGSLib.results.snapshot import Snapshot
 from VesselFlowGSLib.worker.client import Client, State
 from VesselFlowGSLib.worker.messages import Message, Progress, SnapshotReady, Warned
@@ -14,19 +16,30 @@ from VesselFlowGSScene.kept import keep
 from VesselFlowGSScene.show import show
 
 JOB = "VesselFlowGS.Job"
+# of every poll, what the thread that writes the study gets for sure: Qt may keep Python to its own thread in between
+TURN_S = 0.02
 ENDED = frozenset({State.DONE, State.CANCELLED, State.FAILED})
 
 
 class Running:
     """A job and its case: poll() brings the newest snapshot into the scene.
 
+    prepare     what has to be written before the worker begins, in a thread; it must not touch the scene
+    begin       starts the client, or lets it follow
     appearance  how the case is drawn; may be changed between polls
     on_snapshot called with every snapshot that was shown
     history     the progress messages that had a loss, for the convergence plot
     settled     the job has ended, and its last snapshot is shown and kept
     """
 
-    def __init__(self, case: Case, client: Client, appearance: Appearance) -> None:
+    def __init__(
+        self,
+        case: Case,
+        client: Client,
+        appearance: Appearance,
+        begin: Callable[[], None],
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
         self.case, self.client, self.appearance = case, client, appearance
         self.snapshot: Snapshot | None = None
         self.progress: Progress | None = None
@@ -34,7 +47,20 @@ class Running:
         self.warnings: list[str] = []
         self.on_snapshot: Callable[[Snapshot], None] | None = None
         self.settled = False
+        self._begin, self._prepare = begin, prepare
+        self._error: Exception | None = None
+        self._writing: threading.Thread | None = None
         case.node.SetAttribute(JOB, str(client.folder))
+        if prepare is None:
+            begin()
+        else:
+            self._writing = threading.Thread(target=self._write, daemon=True)
+            self._writing.start()
+
+    @property
+    def preparing(self) -> bool:
+        """Whether the study is still being written."""
+        return self._writing is not None
 
     @property
     def ended(self) -> bool:
@@ -42,6 +68,8 @@ class Running:
 
     def poll(self) -> list[Message]:
         """What the worker said since; the newest snapshot is shown. Cheap where nothing happened."""
+        if self._writing is not None and not self._written():
+            return []
         messages = self.client.poll()
         for message in messages:
             if isinstance(message, Progress):
@@ -60,12 +88,39 @@ class Running:
 
     def cancel(self) -> None:
         """Ask the worker to stop; what it computed stays."""
+        if self._writing is not None:
+            self._begin = self._do_not_begin
         self.client.cancel()
 
     def close(self) -> None:
         """Stop the worker without touching the scene, which may be closing."""
-        self.client.cancel()
+        self._begin = self._do_not_begin
         self.client.close()
+
+    def _do_not_begin(self) -> None:
+        self.client.state = State.CANCELLED
+
+    def _write(self) -> None:
+        assert self._prepare is not None
+        try:
+            self._prepare()
+        except Exception as error:
+            self._error = error
+
+    def _written(self) -> bool:
+        """Whether the study has been written; then the worker is begun."""
+        assert self._writing is not None
+        self._writing.join(TURN_S)
+        if self._writing.is_alive():
+            return False
+        self._writing = None
+        try:
+            if self._error is not None:
+                raise self._error
+            self._begin()
+        except (VesselFlowError, OSError) as error:
+            self.client.state, self.client.failure = State.FAILED, str(error)
+        return True
 
     def _take(self) -> None:
         snapshot = self.client.snapshot()
