@@ -276,7 +276,10 @@ def _fill(sequence: Any, clock: Clock, moving: _Moving, settings: TimeBaseSettin
         assert phase is not None
         taken = phase - phase % stride
         if taken != last:
-            held = sequence.SetDataNodeAtValue(slicer.vtkMRMLModelNode(), index_value(time))
+            empty = slicer.vtkMRMLModelNode()
+            # a step replaces the attributes of what is shown by those of the item
+            _copy_attributes(moving.node, empty)
+            held = sequence.SetDataNodeAtValue(empty, index_value(time))
             held.SetAndObservePolyData(moving.items[taken])
             last = taken
     sequence.EndModify(before)
@@ -285,8 +288,7 @@ def _fill(sequence: Any, clock: Clock, moving: _Moving, settings: TimeBaseSettin
 
 def _stride(items: Sequence[vtkPolyData], settings: TimeBaseSettings) -> int:
     """Every how many phases are kept, so that a series stays below the limit."""
-    meshes = {id(item.GetPoints()) for item in items}
-    if len(meshes) < 2:
+    if all(item.GetPoints() is items[0].GetPoints() for item in items):
         return 1
     taken = sum(item.GetActualMemorySize() * 1024 for item in items)
     return max(1, -(-taken // settings.series_bytes))
@@ -380,20 +382,24 @@ def _has_clock(run: Filmed, settings: TimeBaseSettings) -> bool:
 
 def _on_clock(case: Case, run: Filmed) -> Any:
     """The frames of a run in a sequence with the study's times; the pixels are shared."""
-    sequence = case.add(Role.FILM_SERIES, "vtkMRMLSequenceNode", run.series.GetName(), hidden=True)
+    sequence = case.add(Role.FILM_SERIES, "vtkMRMLSequenceNode", f"{run.series.GetName()} over time", hidden=True)
     before = sequence.StartModify()
     _set_index(sequence)
     for number, time in enumerate(run.times_s):
         frame = run.series.GetNthDataNode(number)
         empty = getattr(slicer, frame.GetClassName())()
         empty.SetName(frame.GetName())
-        for name in frame.GetAttributeNames():
-            empty.SetAttribute(name, frame.GetAttribute(name))
+        _copy_attributes(frame, empty)
         empty.CopyOrientation(frame)
         held = sequence.SetDataNodeAtValue(empty, index_value(time))
         held.SetAndObserveImageData(frame.GetImageData())
     sequence.EndModify(before)
     return sequence
+
+
+def _copy_attributes(source: Any, target: Any) -> None:
+    for name in source.GetAttributeNames():
+        target.SetAttribute(name, source.GetAttribute(name))
 
 
 def _set_index(sequence: Any) -> None:
