@@ -41,6 +41,15 @@ class Quality(Enum):
     standard = "standard"
     fine = "fine"
 
+    def label(self) -> str:
+        """As the panel calls it."""
+        names = {
+            Quality.preview: _("Preview (a first look)"),
+            Quality.standard: _("Standard"),
+            Quality.fine: _("Fine (takes long)"),
+        }
+        return names[self]
+
 
 class Viscosity(Enum):
     newtonian = "newtonian"
@@ -141,8 +150,12 @@ class VesselFlowGSParameterNode:
     high_wss: bool = False
     low_wss: bool = False
     pressure_gradient: bool = False
-    # Measure
+    # Time
+    films: bool = True
+    # Measure; positions along the branch in mm, -1: not chosen yet
+    branch: int = 0
     cut_plane: bool = False
+    cut_mm: float = -1.0
     probe: bool = False
     course_from_mm: float = 0.0
-    course_to_mm: float = 1.0
+    course_to_mm: float = -1.0
