@@ -174,22 +174,24 @@ def launcher(environment: Environment) -> Launch:
     return launch
 
 
-def client_for(folder: Path, parameters: Any) -> Client:
-    """The client of a job, as the panel says: started in a Python here, or following another machine's.
+def client_for(folder: Path, parameters: Any) -> tuple[Client, Callable[[], None]]:
+    """The client of a job, as the panel says, and what begins it: a Python here, or following another machine.
 
-    Raises InputError where the Python is not there or cannot be started.
+    Raises InputError where the Python is not there; so does what begins it where that cannot be started.
     """
     environment = environment_of(parameters.where, Path(parameters.python))
     if environment is None:
         client = Client(folder)
-        client.follow()
-        return client
+        return client, client.follow
     client = Client(folder, launcher(environment))
-    try:
-        client.start(environment.python, environment.variables)
-    except OSError:
-        raise InputError(client.failure) from None
-    return client
+
+    def begin() -> None:
+        try:
+            client.start(environment.python, environment.variables)
+        except OSError:
+            raise InputError(client.failure) from None
+
+    return client, begin
 
 
 def requirements(file: Path) -> tuple[str, ...]:
