@@ -130,13 +130,17 @@ class PanelStandIn:
 _MODIFIED = "ModifiedEvent"
 
 
+# seen, and not used: texts and what holds other widgets
+_UNUSED = ("QLabel", "QWidget", "QGroupBox", "QFrame", "qMRMLWidget", "ctkCollapsibleButton", "QHeaderView")
+
+
 def tooltips_missing(section: Section) -> list[str]:
     """Names of a section's widgets that a person can use and that have no tooltip."""
-    usable = ("Button", "Box", "Slider", "Edit", "Table", "Widget", "Selector", "Browser", "View")
     return [
         name
         for name, widget in vars(section.ui).items()
-        if any(word in widget.className() for word in usable)
-        and not widget.className().startswith(("QWidget", "qMRMLWidget", "QGroupBox", "ctkCollapsible", "QTabWidget"))
+        if widget.isWidgetType()
+        and widget.className() not in _UNUSED
+        and not name.startswith("qt_")
         and not widget.toolTip
     ]
