@@ -87,7 +87,10 @@ class View:
 
 
 class ThreeDView(View):
-    """A 3D view of the scene, with a dark even ground so that what is drawn can be told from it."""
+    """A 3D view of the scene, with a dark even ground so that what is drawn can be told from it.
+
+    Make it before what it shall show, as the application does: its manager draws the colour legends it saw coming.
+    """
 
     GROUND = (0.08, 0.08, 0.1)
 

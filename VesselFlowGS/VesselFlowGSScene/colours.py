@@ -47,7 +47,8 @@ NAMES = {
 }
 # From the right to the left edge and inwards; a legend sits at its position times what its size leaves free.
 SLOTS = ((0.97, 0.5), (0.03, 0.5), (0.82, 0.5), (0.18, 0.5))
-LEGEND_SIZE = (0.12, 0.55)
+LEGEND_SIZE = (0.11, 0.5)
+TITLE_FONT, LABEL_FONT = 17, 15
 LABELS = 5
 
 
@@ -118,6 +119,8 @@ def _write_legend(legend: Any, scale: Scale, place: tuple[float, float]) -> None
     legend.SetTitleText(scale.title)
     legend.SetLabelFormat(f"%.{decimals_of(scale.low, scale.high)}f")
     legend.SetNumberOfLabels(LABELS)
+    legend.GetTitleTextProperty().SetFontSize(TITLE_FONT)
+    legend.GetLabelTextProperty().SetFontSize(LABEL_FONT)
     legend.SetMaxNumberOfColors(COLOURS)
     legend.SetOrientation(slicer.vtkMRMLColorLegendDisplayNode.Vertical)
     legend.SetPosition(*place)

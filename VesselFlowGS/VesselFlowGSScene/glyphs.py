@@ -22,6 +22,9 @@ from VesselFlowGSScene.ranges import automatic_range
 from VesselFlowGSScene.streamlines import hidden, with_display
 
 Array = NDArray[Any]
+BITS = 10
+# The choice depends on the shape and the count alone; plain indices, so that no node is held.
+_subsets: dict[str, Array] = {}
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class GlyphSettings:
     """most       arrows, however many are asked for
     drawn         points of the field that are drawn for one arrow, from which the evenly spread ones are taken
     least_speed   of the top of the speed range: slower blood, as at the wall, gets no arrow
+    remembered    how many choices of points are kept
     sides, shaft_radius, head_radius, head_length  of an arrow of length 1
     """
 
@@ -36,6 +40,7 @@ class GlyphSettings:
     drawn: int = 16
     least_speed: float = 0.02
     seed: int = 0
+    remembered: int = 8
     sides: int = 6
     shaft_radius: float = 0.045
     head_radius: float = 0.13
@@ -76,25 +81,48 @@ def typical_radius(snapshot: Snapshot) -> float:
 
 
 def even_subset(points: Array, count: int, drawn: int, seed: int) -> Array:
-    """Numbers of about count of the points (n, 3), as evenly in space as chance allows whatever their density.
+    """Numbers of at most count of the points (n, 3), as evenly in space as chance allows whatever their density.
 
-    Of drawn * count random ones, the first in every cell of a grid whose cells are as small as it takes.
+    Of drawn * count random ones, one in each cell of the coarsest grid that has enough filled cells; of those, evenly
+    chosen ones along the curve that visits the cells in the order of their interleaved coordinates (Morton's).
     """
     rng = np.random.default_rng(seed)
-    order = (
-        rng.permutation(len(points)) if len(points) <= drawn * count else rng.integers(0, len(points), drawn * count)
-    )
-    x = np.asarray(points)[order]
-    low, size = x.min(0), float(np.ptp(x, axis=0).max())
+    if len(points) <= drawn * count:
+        order = rng.permutation(len(points))
+    else:
+        order = rng.choice(len(points), drawn * count, replace=False, shuffle=True)
+    x = np.asarray(points, np.float64)[order]
+    low, size = x.min(0), max(float(np.ptp(x, axis=0).max()), 1e-9)
+    code = _interleaved(((x - low) * ((1 << BITS) / (size * 1.0001))).astype(np.int64))
+    along = np.argsort(code, kind="stable")
+    code = code[along]
     first = np.arange(len(order))
-    cell = size
-    while cell > 1e-4 * size:
-        cell /= 1.26
-        number = np.floor((x - low) / cell).astype(np.int64) @ np.array([1, 1 << 20, 1 << 40])
-        first = np.unique(number, return_index=True)[1]
+    for level in range(BITS, -1, -1):
+        cells = code >> (3 * level)
+        first = np.flatnonzero(np.diff(cells, prepend=-1))
         if len(first) >= min(count, len(order)):
             break
-    return order[np.sort(first)[:count]]
+    picked = first[np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(np.int64)]
+    return order[along[picked]]
+
+
+def _interleaved(cells: Array) -> Array:
+    """(n, 3) whole numbers below 2**BITS to (n,): the bits of the three by turns."""
+    code = np.zeros(len(cells), np.int64)
+    for bit in range(BITS):
+        for axis in range(3):
+            code |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return code
+
+
+def _subset_of(snapshot: Snapshot, points: Array, count: int, settings: GlyphSettings) -> Array:
+    shape = snapshot.shape or fingerprint(np.ascontiguousarray(points[::97]))
+    key = f"{shape} {len(points)} {count} {settings}"
+    if key not in _subsets:
+        if len(_subsets) >= settings.remembered:
+            _subsets.clear()
+        _subsets[key] = even_subset(points, count, settings.drawn, settings.seed)
+    return _subsets[key]
 
 
 def show_glyphs(case: Case, snapshot: Snapshot, appearance: Appearance, scale: Scale | None, phase: int | None) -> Any:
@@ -124,7 +152,8 @@ def _arrows(
     """Points (n, 3) mm and velocities (n, 3) m/s of the arrows, in RAS."""
     field, velocity = snapshot.field, velocity_of(snapshot, phase_of(snapshot, phase))
     assert field is not None and velocity is not None
-    subset = even_subset(field.points, min(appearance.glyph_count, settings.most), settings.drawn, settings.seed)
+    count = min(appearance.glyph_count, settings.most)
+    subset = _subset_of(snapshot, np.asarray(field.points), count, settings)
     return (
         ras_of(np.asarray(field.points, np.float32)[subset]),
         ras_of(np.asarray(velocity, np.float32)[subset]),

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from VesselFlowGSLib.results.snapshot import Phase, Snapshot
-from VesselFlowGSScene.appearance import Appearance
+from VesselFlowGSScene.appearance import Appearance, Quantity
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.colours import Scale, paint
 from VesselFlowGSScene.frames import ras_of
-from VesselFlowGSScene.near_wall import speed_below_wall, wall_normals
+from VesselFlowGSScene.near_wall import speed_below_wall, velocity_of, wall_normals
 from VesselFlowGSScene.poly_data import (
     drop_arrays_but,
     fingerprint,
@@ -28,7 +28,7 @@ Array = NDArray[Any]
 SHAPE = "VesselFlowGS.Shape"
 PLAIN_COLOUR = (0.86, 0.47, 0.42)
 NORMALS = "Normals"
-WALL_ARRAYS = ("Pressure_mmHg", "WSS_Pa", "Speed_m_s", "Confidence")
+ENGINE_ARRAYS = ("pressure", "wss", "confidence")
 
 
 def phase_of(snapshot: Snapshot, phase: int | None) -> Phase | None:
@@ -36,10 +36,12 @@ def phase_of(snapshot: Snapshot, phase: int | None) -> Phase | None:
     return snapshot.phases[phase] if phase is not None and 0 <= phase < len(snapshot.phases) else None
 
 
-def lumen_data(snapshot: Snapshot, phase: int | None = None) -> vtkPolyData:
+def lumen_data(snapshot: Snapshot, phase: int | None = None, speed: bool = True) -> vtkPolyData:
     """The wall in RAS with what is known of Pressure_mmHg, WSS_Pa, Speed_m_s and Confidence; empty without a wall.
 
     phase  number of one of the snapshot's phases; None: the snapshot itself, of a pulsatile flow its mean
+    speed  whether Speed_m_s is wanted, whose first time for a shape takes a search
+
     Speed on the wall is zero: Speed_m_s is that of the blood half a radius below.
     """
     surface = snapshot.surface
@@ -47,11 +49,11 @@ def lumen_data(snapshot: Snapshot, phase: int | None = None) -> vtkPolyData:
         return vtkPolyData()
     points = ras_of(np.asarray(surface.points, np.float32))
     normals = ras_of(wall_normals(surface))
-    data = poly_data(points, wall_arrays(snapshot, phase), triangles=surface.triangles, normals=normals)
-    return mark(data, _made_of(snapshot, phase))
+    data = poly_data(points, wall_arrays(snapshot, phase, speed), triangles=surface.triangles, normals=normals)
+    return mark(data, _made_of(snapshot, phase, speed))
 
 
-def wall_arrays(snapshot: Snapshot, phase: int | None = None) -> dict[str, Array]:
+def wall_arrays(snapshot: Snapshot, phase: int | None = None, speed: bool = True) -> dict[str, Array]:
     """The point arrays of lumen_data, (n,) float32 each."""
     surface = snapshot.surface
     if surface is None:
@@ -63,9 +65,9 @@ def wall_arrays(snapshot: Snapshot, phase: int | None = None) -> dict[str, Array
         arrays["Pressure_mmHg"] = np.asarray(known["pressure"], np.float32) / np.float32(PA_PER_MMHG)
     if "wss" in known:
         arrays["WSS_Pa"] = np.array(known["wss"], np.float32)
-    speed = speed_below_wall(snapshot, moment)
-    if speed is not None:
-        arrays["Speed_m_s"] = speed
+    below = speed_below_wall(snapshot, moment) if speed else None
+    if below is not None:
+        arrays["Speed_m_s"] = below
     if "confidence" in known:
         arrays["Confidence"] = np.array(known["confidence"], np.float32)
     return arrays
@@ -77,8 +79,11 @@ def show_lumen(case: Case, snapshot: Snapshot, appearance: Appearance, scale: Sc
         return None
     node = case.put(Role.LUMEN, "vtkMRMLModelNode")
     modifying = node.StartModify()
-    if not (_same_wall(node, snapshot) and _change_arrays(node.GetPolyData(), snapshot, phase)):
-        node.SetAndObserveMesh(lumen_data(snapshot, phase))
+    speed = appearance.quantity is Quantity.SPEED
+    if _same_wall(node, snapshot):
+        _change_arrays(node.GetPolyData(), snapshot, phase, speed)
+    else:
+        node.SetAndObserveMesh(lumen_data(snapshot, phase, speed))
         node.SetAttribute(SHAPE, _shape(snapshot))
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
@@ -103,17 +108,18 @@ def _same_wall(node: Any, snapshot: Snapshot) -> bool:
     return data.GetNumberOfPolys() == len(surface.triangles) and node.GetAttribute(SHAPE) == _shape(snapshot)
 
 
-def _change_arrays(data: vtkPolyData, snapshot: Snapshot, phase: int | None) -> bool:
-    made_of = _made_of(snapshot, phase)
+def _change_arrays(data: vtkPolyData, snapshot: Snapshot, phase: int | None, speed: bool) -> None:
+    # what was once worth a search stays up to date, so that a step in time needs no other arrays
+    speed = speed or data.GetPointData().HasArray("Speed_m_s")
+    made_of = _made_of(snapshot, phase, speed)
     if mark_of(data) == made_of:
-        return True
-    arrays = wall_arrays(snapshot, phase)
+        return
+    arrays = wall_arrays(snapshot, phase, speed)
     drop_arrays_but(data, {*arrays, NORMALS})
     for name, values in arrays.items():
         set_array(data, name, values)
     mark(data, made_of)
     data.Modified()
-    return True
 
 
 def _shape(snapshot: Snapshot) -> str:
@@ -123,13 +129,10 @@ def _shape(snapshot: Snapshot) -> str:
     return fingerprint(np.asarray(surface.points), np.asarray(surface.triangles))
 
 
-def _made_of(snapshot: Snapshot, phase: int | None) -> str:
-    return fingerprint(_shape(snapshot), *_inputs(snapshot, phase))
-
-
-def _inputs(snapshot: Snapshot, phase: int | None) -> list[Any]:
+def _made_of(snapshot: Snapshot, phase: int | None, speed: bool) -> str:
     surface = snapshot.surface
     moment = phase_of(snapshot, phase)
     known = {**(surface.arrays if surface else {}), **(moment.surface if moment else {})}
-    parts: list[Any] = [(name, np.asarray(known[name])) for name in ("pressure", "wss", "confidence") if name in known]
-    return [item for pair in parts for item in pair]
+    parts = [(name, fingerprint(np.asarray(known[name]))) for name in ENGINE_ARRAYS if name in known]
+    # the wall's own arrays tell one flow from another; of the field it is enough to know that there is one
+    return fingerprint(_shape(snapshot), *parts, speed and velocity_of(snapshot, moment) is not None)

@@ -21,12 +21,14 @@ Array = NDArray[Any]
 @dataclass(frozen=True)
 class NearWallSettings:
     """depth: of the local radius, how far below the wall; most_points: of the field and of the centreline that are
-    searched, drawn with the seed; remembered: how many vessels' searches are kept."""
+    searched, drawn with the seed; smoothing: how often each point takes the mean around it, since one point of the
+    field answers for several of the wall; remembered: how many vessels' searches are kept."""
 
     depth: float = 0.5
     most_points: int = 100_000
     most_stations: int = 200
     seed: int = 0
+    smoothing: int = 3
     remembered: int = 4
 
 
@@ -42,8 +44,10 @@ def speed_below_wall(snapshot: Snapshot, moment: Phase | None = None) -> Array |
     velocity = velocity_of(snapshot, moment)
     if snapshot.surface is None or velocity is None or radius_of(snapshot.centreline) is None:
         return None
-    chosen = np.asarray(velocity)[_points_below(snapshot, NearWallSettings())].astype(np.float32, copy=False)
-    return np.sqrt(np.einsum("ij,ij->i", chosen, chosen))
+    settings = NearWallSettings()
+    chosen = np.asarray(velocity)[_points_below(snapshot, settings)].astype(np.float32, copy=False)
+    speed = np.sqrt(np.einsum("ij,ij->i", chosen, chosen))
+    return _smooth(speed, np.asarray(snapshot.surface.triangles), settings.smoothing)
 
 
 def velocity_of(snapshot: Snapshot, moment: Phase | None) -> Array | None:
@@ -71,6 +75,16 @@ def wall_normals(surface: Surface) -> Array:
         for corner in range(3):
             total[:, axis] += np.bincount(corners[:, corner], face[axis], len(x))
     return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)).astype(np.float32)
+
+
+def _smooth(values: Array, triangles: Array, times: int) -> Array:
+    """The mean over the triangles around each point, of the means of their corners."""
+    corners = np.ascontiguousarray(triangles.T)
+    weight = np.maximum(sum(np.bincount(corner, minlength=len(values)) for corner in corners), 1)
+    for _ in range(times):
+        mean = values[corners].mean(0)
+        values = sum(np.bincount(corner, mean, len(values)) for corner in corners) / weight
+    return np.asarray(values, np.float32)
 
 
 def _points_below(snapshot: Snapshot, settings: NearWallSettings) -> Array:

@@ -29,13 +29,16 @@ class ParticleSettings:
     """cells_per_radius  of the grid on which the velocity is looked up
     most_points          of the field that the grid is made of
     life_radii           how far a particle of typical speed goes, in radii, until it begins anew elsewhere
-    most_steps           of one advance; each is at most a cell long as long as there are enough of them
+    step_radii           how far the fastest particle goes in one step; rather longer steps than more than most_steps
+    least_speed          of the fastest: slower blood, as at the wall, carries no particles
     """
 
-    cells_per_radius: float = 4.0
+    cells_per_radius: float = 7.0
     most_points: int = 150_000
     life_radii: float = 12.0
-    most_steps: int = 8
+    step_radii: float = 0.8
+    most_steps: int = 6
+    least_speed: float = 0.03
     seed: int = 0
     most_cells: int = 8_000_000
 
@@ -68,8 +71,10 @@ class Particles:
         velocity = velocity_of(self.snapshot, phase_of(self.snapshot, phase))
         assert velocity is not None
         self._velocity = self._grid.means(ras_of(np.asarray(velocity)[self._grid.chosen]))
-        typical = float(np.percentile(np.linalg.norm(self._velocity, axis=1), 75))
-        self._life_s = self.settings.life_radii * typical_radius(self.snapshot) / max(1e3 * typical, 1e-6)
+        speed = np.linalg.norm(self._velocity, axis=1)
+        self._fastest = float(speed.max())
+        self._moving = np.flatnonzero(speed[self._grid.cell_of_point] > self.settings.least_speed * self._fastest)
+        self._life_s = self.settings.life_radii * self._grid.radius / max(1e3 * float(np.percentile(speed, 75)), 1e-6)
 
     def advance(self, seconds: float) -> None:
         """Move the particles by so many seconds of watching, in the memory of the node's points."""
@@ -94,7 +99,7 @@ class Particles:
         x = self._places(count)
         self._lives = self._life_s * self._random.uniform(0.5, 1.5, count)
         self._age = self._lives * self._random.random(count)
-        velocity, _ = self._at(x)
+        velocity = self._at(x)
         arrays = {"Speed_m_s": np.linalg.norm(velocity, axis=1), VELOCITY: velocity}
         node = self.case.put(Role.PARTICLES, "vtkMRMLModelNode")
         node.SetAndObserveMesh(poly_data(x, arrays, vectors=VELOCITY))
@@ -105,34 +110,32 @@ class Particles:
         display.SetVisibility(self.appearance.particles)
 
     def _places(self, count: int) -> Array:
+        """Random points of the field where the blood moves, as evenly in space as the field's points are."""
         assert self._grid is not None
-        cells = self._random.integers(0, len(self._grid.corners), count)
-        jitter = self._random.random((count, 3), dtype=np.float32)
-        return self._grid.corners[cells] + self._grid.size * jitter
+        if len(self._moving) == 0:
+            return np.tile(self._grid.points[:1], (count, 1))
+        return self._grid.points[self._moving[self._random.integers(0, len(self._moving), count)]]
 
-    def _at(self, x: Array) -> tuple[Array, Array]:
+    def _at(self, x: Array) -> Array:
         assert self._grid is not None
-        cell = self._grid.cell_of(x)
-        return self._velocity[cell], cell >= 0
+        return self._velocity[self._grid.cell_of(x)]
 
     def _move(self, x: Array, vectors: Array, flow_s: float) -> None:
         assert self._grid is not None
-        fastest = 1e3 * float(np.abs(vectors).max(initial=0.0))
-        steps = int(np.clip(np.ceil(fastest * flow_s / self._grid.size), 1, self.settings.most_steps))
-        # the midpoint rule: m/s to mm by 1e3
-        step = np.float32(1e3 * flow_s / steps)
-        inside = np.ones(len(x), bool)
+        settings = self.settings
+        longest = settings.step_radii * self._grid.radius
+        steps = int(np.clip(np.ceil(1e3 * self._fastest * flow_s / longest), 1, settings.most_steps))
+        # the midpoint rule; m/s to mm by 1e3. No step is longer than the empty rim of the grid.
+        step = np.float32(min(1e3 * flow_s / steps, longest / max(self._fastest, 1e-9)))
         for _ in range(steps):
-            middle, _ = self._at(x + (0.5 * step) * vectors)
-            x += step * middle
-            velocity, still = self._at(x)
-            vectors[...] = velocity
-            inside &= still
-        anew = np.flatnonzero(~inside | (self._age > self._lives))
+            x += step * self._at(x + (0.5 * step) * vectors)
+            vectors[...] = self._at(x)
+        slow = np.einsum("ij,ij->i", vectors, vectors) < (settings.least_speed * self._fastest) ** 2
+        anew = np.flatnonzero(slow | (self._age > self._lives))
         if len(anew):
             x[anew] = self._places(len(anew))
             self._age[anew] = 0.0
-            vectors[anew], _ = self._at(x[anew])
+            vectors[anew] = self._at(x[anew])
 
 
 def paint_particles(case: Case, appearance: Appearance, scale: Scale | None) -> Any:
@@ -150,31 +153,30 @@ def paint_particles(case: Case, appearance: Appearance, scale: Scale | None) -> 
 class _Grid:
     """Cells of a grid that hold points of the field.
 
-    low      (3,) RAS of the grid's corner
-    number   (x, y, z) number of a cell among those that hold points, -1 for the others; flat
-    corners  (cells, 3) RAS
-    chosen   points of the field; of_point the cell of each
+    low            (3,) RAS of the grid's corner; an empty rim as wide as a step lies around the points
+    number         flat (x, y, z): number of a cell among those that hold points; the last number for all others
+    chosen         points of the field; cell_of_point the cell of each, points their RAS
     """
 
     low: Array
     size: float
-    shape: Array
+    radius: float
+    shape: tuple[int, int, int]
     number: Array
-    corners: Array
+    cells: int
     chosen: Array
-    of_point: Array
+    cell_of_point: Array
+    points: Array
 
     def cell_of(self, x: Array) -> Array:
-        """(n,) number of the cell, -1 outside."""
-        at = np.floor((x - self.low) * np.float32(1 / self.size)).astype(np.int32)
-        np.clip(at, 0, self.shape - 1, out=at)
+        """(n,) number of the cell; x must lie on the grid, rim included."""
+        at = ((x - self.low) * np.float32(1 / self.size)).astype(np.int32)
         return self.number[(at[:, 0] * self.shape[1] + at[:, 1]) * self.shape[2] + at[:, 2]]
 
     def means(self, values: Array) -> Array:
         """(points, 3) to (cells + 1, 3) float32; the last row is that of the outside: nothing moves there."""
-        count = len(self.corners)
-        points = np.maximum(np.bincount(self.of_point, minlength=count), 1)
-        sums = [np.bincount(self.of_point, values[:, k], count) / points for k in range(3)]
+        points = np.maximum(np.bincount(self.cell_of_point, minlength=self.cells), 1)
+        sums = [np.bincount(self.cell_of_point, values[:, k], self.cells) / points for k in range(3)]
         return np.append(np.stack(sums, -1), np.zeros((1, 3)), axis=0).astype(np.float32)
 
 
@@ -187,16 +189,17 @@ def _grid_of(snapshot: Snapshot, settings: ParticleSettings) -> _Grid | None:
     if count > settings.most_points:
         chosen = np.random.default_rng(settings.seed).integers(0, count, settings.most_points)
     x = ras_of(np.asarray(field.points, np.float32)[chosen])
-    extent = np.ptp(x, axis=0)
-    size = typical_radius(snapshot) / settings.cells_per_radius
-    size = max(size, float(np.prod(extent + size) / settings.most_cells) ** (1 / 3))
-    # an empty rim, so that what leaves the box is outside
-    low = (x.min(0) - 1.5 * size).astype(np.float32)
-    shape = (np.ceil(extent / size).astype(np.int32) + 4).astype(np.int32)
-    at = np.floor((x - low) / np.float32(size)).astype(np.int64)
+    radius = typical_radius(snapshot)
+    rim = 1.05 * settings.step_radii * radius
+    extent = np.ptp(x, axis=0).astype(np.float64) + 2 * rim
+    size = max(radius / settings.cells_per_radius, float(np.prod(extent) / settings.most_cells) ** (1 / 3))
+    low = (x.min(0) - rim - size).astype(np.float32)
+    shape = tuple(int(n) for n in np.ceil(extent / size) + 3)
+    at = ((x - low) / np.float32(size)).astype(np.int64)
     flat = (at[:, 0] * shape[1] + at[:, 1]) * shape[2] + at[:, 2]
-    filled, of_point = np.unique(flat, return_inverse=True)
-    number = np.full(int(np.prod(shape.astype(np.int64))), -1, np.int32)
-    number[filled] = np.arange(len(filled))
-    corners = low + np.float32(size) * np.stack(np.unravel_index(filled, tuple(shape)), -1).astype(np.float32)
-    return _Grid(low, float(size), shape, number, corners, chosen, of_point)
+    filled = np.zeros(int(np.prod(shape)), bool)
+    filled[flat] = True
+    cells = int(filled.sum())
+    number = np.full(len(filled), cells, np.int32)
+    number[filled] = np.arange(cells)
+    return _Grid(low, float(size), radius, shape, number, cells, chosen, number[flat], x)

@@ -97,8 +97,8 @@ def ordered(low: float, high: float) -> Range:
 
 
 def decimals_of(low: float, high: float) -> int:
-    """How many decimals tell the labels of a legend with five labels apart."""
-    return int(np.clip(-floor(log10(max(high - low, 1e-9) / 4)), 0, 4))
+    """How many decimals give the steps of a legend with five labels two digits."""
+    return int(np.clip(1 - floor(log10(max(high - low, 1e-9) / 4)), 0, 4))
 
 
 def _is_seen(quantity: Quantity, appearance: Appearance) -> bool:
