@@ -12,15 +12,15 @@ import simulated_snapshots
 pytest.importorskip("slicer", reason="needs MRML: pip install slicer-core")
 import slicer
 from vtkmodules.util.numpy_support import vtk_to_numpy
+
+from VesselFlowGSLib.errors import InputError
+from VesselFlowGSLib.results.snapshot import Phase, Snapshot
 from VesselFlowGSScene import timebase
 from VesselFlowGSScene.appearance import Appearance
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.lumen import lumen_data
 from VesselFlowGSScene.show import show
 from VesselFlowGSScene.timebase import Filmed, TimeBaseSettings, clock_of
-
-from VesselFlowGSLib.errors import InputError
-from VesselFlowGSLib.results.snapshot import Phase, Snapshot
 
 EVERYTHING = Appearance(glyphs=True, glyph_count=100)
 PHASES = 6

@@ -15,6 +15,8 @@ from VesselFlowGSLib.results.snapshot import Polylines, Surface, VolumeMesh
 
 Array = NDArray[Any]
 
+VECTORS = "velocity"
+
 
 def unstructured_grid(mesh: VolumeMesh) -> vtkUnstructuredGrid:
     """The cells with their point arrays; points in the precision of the mesh."""
@@ -132,7 +134,10 @@ def _ids(values: Array) -> vtkIdTypeArray:
 
 
 def _set_arrays(data: vtkPointSet, arrays: Mapping[str, Array]) -> None:
+    """Set point arrays. The velocity is the active one: of poly data Slicer turns the active vectors alone into RAS."""
     for name, values in arrays.items():
         held = to_vtk(values)
         held.SetName(name)
         data.GetPointData().AddArray(held)
+    if VECTORS in arrays and np.ndim(arrays[VECTORS]) == 2:
+        data.GetPointData().SetActiveVectors(VECTORS)
