@@ -29,6 +29,7 @@ from VesselFlowGSLib.acquisition.description import (
 )
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.worker.job import STUDY, Job, Phantom
+from VesselFlowGSPanel.installation import environment_of
 from VesselFlowGSPanel.parameters import VesselFlowGSParameterNode, Viscosity, Waveform, Where
 from VesselFlowGSScene.frames import lps_of, ras_of
 from VesselFlowGSScene.runs import (
@@ -73,7 +74,7 @@ def study_inputs(parameters: Any) -> StudyInputs:
 
 
 def job_of(parameters: Any) -> Job:
-    """What shall be computed of the inputs. Raises InputError as study_inputs."""
+    """What shall be computed of the inputs. Raises InputError as study_inputs, and where the Python is not there."""
     inputs = study_inputs(parameters)
     study = str(inputs.folder) if used_as_it_is(inputs) else STUDY
     return Job(study=study, **_settings_of(parameters))
@@ -230,6 +231,8 @@ def preset_names() -> tuple[str, ...]:
 
 
 def _settings_of(parameters: Any) -> dict[str, Any]:
+    # a Python that is not there is said before anything is made
+    environment_of(parameters.where, Path(parameters.python))
     return {
         "quality": parameters.quality.value,
         "preset": parameters.preset or None,

@@ -175,14 +175,14 @@ def launcher(environment: Environment) -> Launch:
 
 
 def client_for(folder: Path, parameters: Any) -> tuple[Client, Callable[[], None]]:
-    """The client of a job, as the panel says, and what begins it: a Python here, or following another machine.
+    """The client of a job, and what lets it begin: a Python here is started, or another machine's work is followed.
 
-    Raises InputError where the Python is not there; so does what begins it where that cannot be started.
+    Raises InputError where the Python is not there; beginning raises it where the Python cannot be started.
     """
     environment = environment_of(parameters.where, Path(parameters.python))
     if environment is None:
-        client = Client(folder)
-        return client, client.follow
+        followed = Client(folder)
+        return followed, followed.follow
     client = Client(folder, launcher(environment))
 
     def begin() -> None:
