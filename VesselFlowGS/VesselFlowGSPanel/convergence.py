@@ -27,7 +27,7 @@ class PictureStyle:
 
 @dataclass(frozen=True)
 class Curve:
-    """One stage's residuals: at part 0..1 of all iterations the height 0..1 between the ends of the logarithmic scale."""
+    """One stage's residuals: (part of all iterations, height between the ends of the logarithmic scale), both 0..1."""
 
     stage: str
     points: tuple[tuple[float, float], ...]
@@ -57,7 +57,7 @@ def curves_of(history: Sequence[Progress], columns: int) -> Curves | None:
         high += 1
     last = max(1, len(usable) - 1)
     by_stage: dict[str, list[tuple[float, float]]] = {}
-    for (k, message), level in zip(kept, levels):
+    for (k, message), level in zip(kept, levels, strict=True):
         by_stage.setdefault(message.stage, []).append((k / last, (level - low) / (high - low)))
     curves = tuple(Curve(stage, tuple(points)) for stage, points in by_stage.items())
     return Curves(curves, low, high, len(usable))
@@ -85,7 +85,7 @@ def picture_of(curves: Curves, width: int, ink: Any, style: PictureStyle = Pictu
         pen.setWidth(style.line_width)
         painter.setPen(pen)
         pixels = [(round(left + x * (right - left)), round(bottom - y * (bottom - top))) for x, y in curve.points]
-        for start, end in zip(pixels, pixels[1:] or pixels):
+        for start, end in zip(pixels, pixels[1:] or pixels, strict=False):
             painter.drawLine(*start, *end)
     painter.end()
     return pixmap

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from VesselFlowGSScene.appearance import Appearance
-
 from VesselFlowGSLib.results.snapshot import FindingKind
+from VesselFlowGSScene.appearance import Appearance
 
 # which parameter switches which kind of finding
 PARAMETER_OF: dict[FindingKind, str] = {

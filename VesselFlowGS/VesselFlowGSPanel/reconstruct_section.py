@@ -7,16 +7,16 @@ from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
-from VesselFlowGSPanel.convergence import curves_of, picture_of
-from VesselFlowGSPanel.parameters import Where
-from VesselFlowGSPanel.section import Section
-from VesselFlowGSPanel.throttle import Throttle
 
 from VesselFlowGSLib.errors import VesselFlowError
 from VesselFlowGSLib.results.snapshot import Stage
 from VesselFlowGSLib.worker.client import State
 from VesselFlowGSLib.worker.job import JOB_FILE
 from VesselFlowGSLib.worker.messages import Message, Progress
+from VesselFlowGSPanel.convergence import curves_of, picture_of
+from VesselFlowGSPanel.parameters import Where
+from VesselFlowGSPanel.section import Section
+from VesselFlowGSPanel.throttle import Throttle
 
 CHECKPOINT = "checkpoint.npz"
 REDRAW_MS = 250
@@ -52,8 +52,6 @@ class ReconstructSection(Section):
         if parameters is None:
             self._redraw.stop()
             self._log = None
-        else:
-            _name_choices(self.ui.quality, (_("Preview: minutes"), _("Standard"), _("Fine: takes long")))
 
     def update(self) -> None:
         running = self.panel.logic.running(self.panel.case)
@@ -213,7 +211,11 @@ def what_is_missing(parameters: Any) -> str:
         return ""
     from VesselFlowGSScene.runs import entries_of_json, missing
 
-    used = [entry for entry in entries_of_json(parameters.runs) if entry.use] if parameters.runs else []
+    try:
+        entries = entries_of_json(parameters.runs) if parameters.runs else ()
+    except VesselFlowError as error:
+        return str(error)
+    used = [entry for entry in entries if entry.use and not entry.problems]
     for entry in used:
         gaps = missing(entry)
         if gaps:
@@ -221,7 +223,7 @@ def what_is_missing(parameters: Any) -> str:
                 run=entry.name, what="; ".join(gaps.values())
             )
     has_vessel = parameters.volume or parameters.lumen_segmentation or parameters.lumen_model
-    if not has_vessel and len(used) < FEWEST_RUNS_ALONE:
+    if not has_vessel and len(used) < FEWEST_RUNS_ALONE and not any(entry.turning for entry in used):
         return _("Choose a volume, a lumen, or at least two DSA runs in the section Inputs.")
     return ""
 
@@ -276,8 +278,3 @@ def _enable(button: Any, why_not: str, tip: str) -> None:
 def _is_unset(path: Path) -> bool:
     # an empty Path reads back as "."
     return str(path) in ("", ".")
-
-
-def _name_choices(box: Any, names: tuple[str, ...]) -> None:
-    for k, name in enumerate(names):
-        box.setItemText(k, name)
