@@ -7,46 +7,26 @@ engine is imported inside the commands, so that --help and a wrong argument answ
 from __future__ import annotations
 
 import argparse
-import errno
-import os
-import re
-import signal
 import sys
 import tomllib
 import traceback
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
 from VesselFlowGSLib import __version__
-from VesselFlowGSLib.errors import InputError, VesselFlowError
-
-
-class ExitCode(IntEnum):
-    """What the command line ends with."""
-
-    DONE = 0
-    FAILED = 1
-    WRONG_INPUT = 2
-    CANCELLED = 3
-    OUT_OF_RESOURCES = 4
-    WRONG_INSTALLATION = 5
-
+from VesselFlowGSLib.errors import InputError
+from VesselFlowGSLib.failures import ExitCode, explain
+from VesselFlowGSLib.startup import let_threads_rest, stop_on_signals
 
 VESSELS = ("stenosis", "bend", "aneurysm", "bifurcation")
-
-# Where the package that pip installs has another name than the module.
-PIP_NAMES = {"gdcm": "python-gdcm", "skimage": "scikit-image", "vtkmodules": "vtk"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. arguments: those of the process by default."""
     if arguments is None:
-        # Schedulers end a job with SIGTERM: the same to us as Ctrl-C, which a shell's background jobs would ignore.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
-    _let_threads_rest()
+        stop_on_signals()
+    let_threads_rest()
     options: argparse.Namespace | None = None
     try:
         options = _parser().parse_args(arguments)
@@ -57,87 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         return _end(ExitCode.CANCELLED, _cancelled(options), stop, options)
     except Exception as error:
-        code, message = explain(error)
+        code, message = explain(error, "what the same command prints with --debug")
         return _end(code, message, error, options)
     return ExitCode.DONE
-
-
-def _let_threads_rest() -> None:
-    """Idle threads of the numerical libraries sleep instead of spinning; must come before they are imported.
-
-    Two libraries with a pool of threads each, spinning on the same cores, can be ten times slower than one.
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def explain(error: Exception) -> tuple[ExitCode, str]:
-    """The exit code of an exception, and the one or two lines that say what is wrong and what to do."""
-    if isinstance(error, VesselFlowError):
-        return ExitCode(error.exit_code), str(error)
-    if isinstance(error, MemoryError) or _torch_ran_out_of_memory(error):
-        return ExitCode.OUT_OF_RESOURCES, (
-            "Out of memory. Close other programs, use --quality preview, or give a smaller region_lps_mm in study.toml."
-        )
-    if isinstance(error, ImportError):
-        return ExitCode.WRONG_INSTALLATION, _installation(error)
-    if isinstance(error, OSError):
-        return _file_system(error)
-    return ExitCode.FAILED, (
-        f"Failed unexpectedly: {type(error).__name__}: {_first_line(error)}\n"
-        "Please report it, with what the same command prints with --debug (mind patient data)."
-    )
-
-
-def _torch_ran_out_of_memory(error: Exception) -> bool:
-    # By name and text, since torch may not be imported, and its CPU allocator raises a plain RuntimeError.
-    if type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and bool(re.search(r"can't allocate memory|not enough memory", str(error)))
-
-
-def _installation(error: ImportError) -> str:
-    library = re.search(r"(\S+\.so[.\d]*): cannot open shared object file", str(error))
-    if library:
-        return (
-            f"The system library {library[1]} is missing. "
-            "On Debian or Ubuntu: apt-get install libegl1 libgl1 libgl1-mesa-dri"
-        )
-    module = (error.name or "").split(".")[0]
-    if not module or module == "VesselFlowGSLib":
-        return (
-            f"The installation of VesselFlowGS is incomplete: {_first_line(error)}.\n"
-            f"Install it again: {sys.executable} -m pip install --force-reinstall --no-deps vesselflowgs"
-        )
-    package = PIP_NAMES.get(module, module)
-    return (
-        f"The Python package {package} is missing or damaged: {_first_line(error)}.\n"
-        f"Install it: {sys.executable} -m pip install --upgrade {package}"
-    )
-
-
-def _file_system(error: OSError) -> tuple[ExitCode, str]:
-    where = f"{error.filename}: " if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ExitCode.OUT_OF_RESOURCES, f"{where}the disk is full. Free some space, then run again with --resume."
-    if error.errno == errno.ENOMEM:
-        return ExitCode.OUT_OF_RESOURCES, f"{where}out of memory. Close other programs or use --quality preview."
-    if error.filename and error.errno in (
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.ENAMETOOLONG,
-        errno.ELOOP,
-    ):
-        return ExitCode.WRONG_INPUT, f"{where}{error.strerror}. Check the path and its permissions."
-    return ExitCode.FAILED, f"{where}{error.strerror or error}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0].rstrip(".")
 
 
 def _cancelled(options: argparse.Namespace | None) -> str:
@@ -246,7 +148,7 @@ def _reconstruct(options: argparse.Namespace) -> None:
         start = load_checkpoint(options.out) if options.resume else None
         if options.resume and start is None:
             progress.note(f"{options.out} holds no usable checkpoint: starting anew")
-        for snapshot in reconstruct(study, settings, start, progress.between):
+        for snapshot in reconstruct(study, settings, start, lambda step: progress.between(step.part, step.doing)):
             result.write(snapshot)
             progress.show(snapshot.stage.value, snapshot.progress, snapshot.message)
             last = snapshot

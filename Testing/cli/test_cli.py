@@ -17,6 +17,7 @@ import pytest
 
 from VesselFlowGSLib import cli
 from VesselFlowGSLib.errors import Cancelled, InputError, InstallationError, ResourceError
+from VesselFlowGSLib.reconstruction.live import Step
 from VesselFlowGSLib.results.snapshot import Figure, Snapshot, Stage
 from VesselFlowGSLib.terminal import Progress, quantity, summarise
 
@@ -98,7 +99,7 @@ class StandIn:
             study: object, settings: object, start: object = None, progress: Any = None
         ) -> Iterator[Snapshot]:
             engine.started_from.append(start)
-            progress(0.1, "working")
+            progress(Step(0.1, "working", Stage.GEOMETRY))
             for snapshot in SNAPSHOTS:
                 engine.reach(snapshot.stage.value)
                 yield snapshot

@@ -31,7 +31,8 @@ def rosenbrock(x: torch.Tensor) -> torch.Tensor:
 )
 def test_it_reaches_the_minimum_and_never_climbs(loss, start, minimum):
     losses = [float(loss(torch.from_numpy(start)))]
-    state = SelfScaledBroyden(loss, BroydenState(start.copy())).run(300, lambda s: losses.append(s.loss))
+    state = BroydenState(start.copy())
+    losses += [found.loss for found in SelfScaledBroyden(loss, state).steps(300)]
     assert state.loss < 1e-8
     assert np.allclose(state.x, minimum, atol=1e-3)
     assert (np.diff(losses) <= 0).all()

@@ -11,7 +11,7 @@ from solved_tube import AXIS, FLOW_ML_S, FLUID, LENGTH, MEAN_M_S, RADIUS, SMALL,
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.flow.sections import SectionSettings, cross_section
-from VesselFlowGSLib.flow.solve import FlowSolver, NetworkField
+from VesselFlowGSLib.flow.solve import FlowSolver, NetworkField, PointMemory
 from VesselFlowGSLib.lumen.fit import start_cloud
 
 
@@ -117,11 +117,41 @@ def test_a_seed_gives_the_same_result(straight):
     assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
 
 
-def test_progress_tells_iterations_and_a_falling_loss(straight):
-    solver, told = straight.solver(), []
-    solver.solve(FLOW_ML_S, 5, lambda iteration, loss: told.append((iteration, loss)))
+def test_steps_tell_iterations_and_a_falling_loss(straight):
+    told = list(straight.solver().steps(FLOW_ML_S, 5))
     assert [t[0] for t in told] == [1, 2, 3, 4, 5]
     assert (np.diff([t[1] for t in told]) < 0).all()
+
+
+def test_looking_on_does_not_change_the_solution(straight):
+    alone, watched = straight.solver(), straight.solver()
+    alone.solve(FLOW_ML_S, 4)
+    x, _, _ = inner_points(600, 5)
+    memory = PointMemory()
+    for _ in watched.steps(FLOW_ML_S, 4):
+        NetworkField.of(watched, memory).velocity(x)
+    assert np.array_equal(alone.state.x, watched.state.x)
+
+
+def test_a_field_with_a_memory_says_the_same(straight):
+    solver, memory = straight.solver(), PointMemory(fewest=10)
+    x, _, _ = inner_points(300, 6)
+    for flow in (1.0, 2.0, 2.0):
+        solver.solve(flow, 2)
+        plain, kept = NetworkField.of(solver), NetworkField.of(solver, memory)
+        for quantity in ("velocity", "pressure", "velocity_gradient"):
+            assert np.array_equal(getattr(plain, quantity)(x), getattr(kept, quantity)(x))
+
+
+def test_a_memory_holds_no_more_than_it_may():
+    memory, computed = PointMemory(fewest=2, most=10), []
+    sets = [np.full((4, 3), float(k)) for k in range(3)]
+
+    def value(points):
+        return memory.recall("value", points, lambda: computed.append(points[0, 0]) or points[0, 0])
+
+    assert [value(s) for s in (*sets, sets[2], sets[1], sets[0], sets[0][:1], sets[0][:1])] == [0, 1, 2, 2, 1, 0, 0, 0]
+    assert computed == [0, 1, 2, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def finished(study, tmp_path_factory) -> Finished:
     out = tmp_path_factory.mktemp("result") / "out"
     snapshots, files, told = [], [], []
     with ResultFolder(out) as result:
-        for snapshot in reconstruct(study, SETTINGS, progress=lambda part, _: told.append(part)):
+        for snapshot in reconstruct(study, SETTINGS, progress=lambda step: told.append(step.part)):
             result.write(snapshot)
             snapshots.append(snapshot)
             told.append(snapshot.progress)
@@ -145,6 +145,7 @@ def test_resuming_skips_the_geometry_and_goes_on_with_the_flow(finished, study, 
     def never(*_: object) -> None:
         raise AssertionError("the geometry is computed again")
 
+    monkeypatch.setattr(schedule, "first_lumen", never)
     monkeypatch.setattr(schedule, "reconstruct_geometry", never)
     stages = reconstruct(study, SETTINGS, start)
     first = next(stages)
@@ -160,7 +161,7 @@ def test_resuming_skips_the_geometry_and_goes_on_with_the_flow(finished, study, 
 
 def test_a_checkpoint_of_other_settings_is_not_used_and_said(finished, study, monkeypatch):
     start = load_checkpoint(finished.out)
-    monkeypatch.setattr(schedule, "reconstruct_geometry", lambda *_: (_ for _ in ()).throw(InterruptedError))
+    monkeypatch.setattr(schedule, "first_lumen", lambda *_: (_ for _ in ()).throw(InterruptedError))
     with pytest.raises(InterruptedError):
         next(reconstruct(study, replace(SETTINGS, seed=1), start))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +47,14 @@ class SelfScaledBroyden:
             self._at, self._value, self._gradient = key, float(value.detach()), gradient.numpy()
         return self._value, self._gradient
 
-    def run(self, iterations: int, progress: Callable[[BroydenState], None] | None = None) -> BroydenState:
+    def run(self, iterations: int) -> BroydenState:
         """Take up to the given number of steps; ends early where no descent is found any more."""
+        for _ in self.steps(iterations):
+            pass
+        return self.state
+
+    def steps(self, iterations: int) -> Iterator[BroydenState]:
+        """The same, step by step: yields the state after each that lowered the loss."""
         state = self.state
         fresh = state.inverse_hessian is None
         x = state.x
@@ -88,10 +94,8 @@ class SelfScaledBroyden:
             fresh = False
             previous, x, value, gradient = value, new_x, new_value, new_gradient
             state.x, state.loss, state.inverse_hessian = x, value, inverse
-            if progress is not None:
-                progress(state)
+            yield state
         state.x, state.loss, state.inverse_hessian = x, value, inverse
-        return state
 
 
 def _first_inverse(gradient: Array) -> torch.Tensor:

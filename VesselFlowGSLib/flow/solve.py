@@ -5,8 +5,11 @@ No-slip is exact (the velocity is a product with the wall function), everything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -27,6 +30,7 @@ from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 from VesselFlowGSLib.lumen.wall import Lumen
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 JET_STEP_RADII = 0.01
 LEAST_SHARE = 0.02  # branches that carry less of the inflow are scaled as if they carried this
 
@@ -256,19 +260,19 @@ class FlowSolver:
         # the curvature estimate belongs to the old loss, but remains a good preconditioner
         self.state.loss = float("inf")
 
-    def solve(
-        self,
-        flow_ml_s: float,
-        iterations: int | None = None,
-        progress: Callable[[int, float], None] | None = None,
-    ) -> None:
-        """Train for the given inflow, ml/s. progress is told the iteration and the loss."""
+    def solve(self, flow_ml_s: float, iterations: int | None = None) -> None:
+        """Train for the given inflow, ml/s; by default as long as the settings say."""
+        for _ in self.steps(flow_ml_s, iterations):
+            pass
+
+    def steps(self, flow_ml_s: float, iterations: int | None = None) -> Iterator[tuple[int, float]]:
+        """The same, step by step: yields the number of steps taken since the network was made, and the loss."""
         self.set_inflow(flow_ml_s)
         if iterations is None:
             fresh = self.state.iterations == 0
             iterations = self.settings.first_iterations if fresh else self.settings.update_iterations
-        optimiser = SelfScaledBroyden(self.loss, self.state)
-        optimiser.run(iterations, None if progress is None else lambda s: progress(s.iterations, s.loss))
+        for state in SelfScaledBroyden(self.loss, self.state).steps(iterations):
+            yield state.iterations, state.loss
 
 
 @dataclass(frozen=True)
@@ -287,28 +291,61 @@ class _PointValues:
     base: torch.Tensor
 
 
+class PointMemory:
+    """What depends on position alone, kept for sets of points that are asked for again.
+
+    Most of what a field costs does, so that a display whose points stay is brought up to date for little.
+
+    fewest  smaller sets are not kept; most: points kept in all, the set that was asked for longest ago goes first
+    """
+
+    def __init__(self, fewest: int = 500, most: int = 400_000) -> None:
+        self._fewest, self._most = fewest, most
+        self._kept: OrderedDict[tuple[object, ...], tuple[int, object]] = OrderedDict()
+
+    def recall(self, what: object, points: Array, compute: Callable[[], T]) -> T:
+        """What was computed for these points before, or compute() now."""
+        if len(points) < self._fewest:
+            return compute()
+        key = (what, points.shape, hashlib.blake2b(np.ascontiguousarray(points).data, digest_size=16).digest())
+        if key not in self._kept:
+            self._kept[key] = (len(points), compute())
+            while sum(n for n, _ in self._kept.values()) > self._most and len(self._kept) > 1:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return cast(T, self._kept[key][1])
+
+
 @dataclass(frozen=True)
 class NetworkField:
-    """The solved flow as a FlowField; a frozen copy of the solver's parameters."""
+    """The solved flow as a FlowField; a frozen copy of the solver's parameters.
+
+    memory  of points that are asked for again; of this solver alone
+    """
 
     solver: FlowSolver
     parameters: Array
     scales: Scales
     reference_pa: float
+    memory: PointMemory | None = None
 
     @staticmethod
-    def of(solver: FlowSolver) -> NetworkField:
+    def of(solver: FlowSolver, memory: PointMemory | None = None) -> NetworkField:
         """The field as the solver has it now."""
         parameters = solver.state.x.copy()
         field_ = NetworkField(solver, parameters, solver.scales, 0.0)
         outlet = solver._outlets[0]
         level = float((field_.pressure(outlet.points) * outlet.weights).sum() / outlet.area_mm2)
-        return NetworkField(solver, parameters, solver.scales, level)
+        return NetworkField(solver, parameters, solver.scales, level, memory)
+
+    def _recall(self, what: object, points: Array, compute: Callable[[Array], T]) -> T:
+        return compute(points) if self.memory is None else self.memory.recall(what, points, lambda: compute(points))
 
     def velocity(self, points: Array) -> Array:
         """(M, 3) LPS mm to (M, 3) m/s; zero on and beyond the wall."""
-        values = self.solver._values(np.asarray(points, float))
-        inside = self.solver.lumen.wall(points) > 0
+        x = np.asarray(points, float)
+        values = self._recall("values", x, self.solver._values)
+        inside = self._recall("inside", x, lambda at: self.solver.lumen.wall(at) > 0)
         with torch.no_grad():
             u, _ = self.solver._velocity_pressure(torch.from_numpy(self.parameters), values)
         return self.scales.velocity_m_s(u.numpy()) * inside[:, None]
@@ -326,16 +363,17 @@ class NetworkField:
     def pressure(self, points: Array) -> Array:
         """(M, 3) LPS mm to (M,) Pa; zero, on average, on the first outlet."""
         x = np.asarray(points, float)
-        values = self.solver._values(x)
+        values = self._recall("values", x, self.solver._values)
+        flow_ml_s = float(self.scales.flow_ml_s)
+        base = self._recall(flow_ml_s, x, lambda at: self.solver._base_pressure(at, flow_ml_s))
         with torch.no_grad():
             _, p = self.solver._velocity_pressure(torch.from_numpy(self.parameters), values)
-        return (
-            self.scales.pressure(p.numpy()) + self.solver._base_pressure(x, self.scales.flow_ml_s) - self.reference_pa
-        )
+        return np.asarray(self.scales.pressure(p.numpy()) + base - self.reference_pa)
 
     def velocity_gradient(self, points: Array) -> Array:
         """(M, 3) LPS mm to (M, 3, 3) 1/s: [m, i, j] is the derivative of component i along axis j."""
-        jets = self.solver._jets(np.asarray(points, float))
+        x = np.asarray(points, float)
+        jets = self._recall("jets", x, self.solver._jets)
         with torch.no_grad():
             out = self.solver.network.jet(torch.from_numpy(self.parameters), jets.inputs)
             u = jets.base + sum(jet_product(out[:, :, k : k + 1], jets.frame[:, :, k]) for k in range(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -14,29 +15,67 @@ from numpy.typing import NDArray
 from VesselFlowGSLib import __version__
 from VesselFlowGSLib.acquisition.study import Study
 from VesselFlowGSLib.flow.fluid import Fluid
-from VesselFlowGSLib.flow.solve import NetworkField
+from VesselFlowGSLib.flow.solve import NetworkField, PointMemory
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 from VesselFlowGSLib.lumen.wall import Lumen
+from VesselFlowGSLib.reconstruction.live import PreviewSettings
 from VesselFlowGSLib.reconstruction.settings import ReconstructionSettings
 from VesselFlowGSLib.results import derived
-from VesselFlowGSLib.results.snapshot import CloudArrays, Figure, Polylines, Snapshot, Stage, Surface, VolumeMesh
+from VesselFlowGSLib.results.snapshot import CloudArrays, Figure, Snapshot, Stage, Surface, VolumeMesh
 
 Array = NDArray[np.float64]
 NORMAL_90 = 1.645
+PREVIEW = PreviewSettings()
 
 
 @dataclasses.dataclass(frozen=True)
 class Display:
-    """What of the geometry is drawn; computed once."""
+    """What of the geometry is drawn; computed once.
+
+    settings  that it was drawn by
+    lines     streamlines through it; quick: along the mesh instead of the field itself
+    memory    of its points, for the fields of one solver
+    shape     same text, same points and cells
+    """
 
     surface: Surface
     mesh: VolumeMesh
     warnings: tuple[str, ...]
+    settings: derived.DerivedSettings
+    lines: int
+    quick: bool
+    memory: PointMemory
+    shape: str
 
     @staticmethod
     def of(lumen: Lumen, settings: ReconstructionSettings) -> Display:
-        mesh, warnings = derived.volume_mesh(lumen, settings.derived)
-        return Display(derived.lumen_surface(lumen, settings=settings.derived), mesh, tuple(warnings))
+        """As fine as the settings say: of a finished result."""
+        memory = PointMemory(most=3 * settings.derived.volume.max_points)
+        return _display(lumen, settings.derived, settings.schedule.streamlines, False, memory)
+
+    @staticmethod
+    def preview(lumen: Lumen, settings: ReconstructionSettings, coarse: PreviewSettings = PREVIEW) -> Display:
+        """Coarse, for what is soon replaced by something better."""
+        lines = min(settings.schedule.streamlines, coarse.streamlines)
+        return _display(lumen, coarse.of(settings.derived), lines, True, PointMemory())
+
+
+def _display(lumen: Lumen, settings: derived.DerivedSettings, lines: int, quick: bool, memory: PointMemory) -> Display:
+    mesh, warnings = derived.volume_mesh(lumen, settings)
+    surface = derived.lumen_surface(lumen, settings=settings)
+    said = () if quick else tuple(warnings)
+    return Display(surface, mesh, said, settings, lines, quick, memory, shape_of(surface, mesh))
+
+
+def shape_of(surface: Surface, mesh: VolumeMesh | None = None) -> str:
+    """A text that is the same where points and cells are the same."""
+    digest = hashlib.blake2b(digest_size=12)
+    held = [surface.points, surface.triangles]
+    if mesh is not None:
+        held += [mesh.points, mesh.connectivity]
+    for array in held:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def cloud_arrays(cloud: GaussianCloud, flow: NetworkField | None = None) -> CloudArrays:
@@ -113,8 +152,16 @@ def geometry_snapshot(
         surface=display.surface,
         centreline=derived.centreline_arrays(lumen, None),
         figures=derived.geometry_figures(lumen, display.mesh, origins),
+        shape=display.shape,
         **rest,
     )
+
+
+def first_look(lumen: Lumen, settings: ReconstructionSettings, **rest: Any) -> Snapshot:
+    """The vessel alone, drawn coarsely, before the frames have had their say."""
+    surface = derived.lumen_surface(lumen, settings=PREVIEW.of(settings.derived))
+    centreline = derived.centreline_arrays(lumen, None)
+    return Snapshot(surface=surface, centreline=centreline, shape=shape_of(surface), **rest)
 
 
 def flow_snapshot(
@@ -130,15 +177,17 @@ def flow_snapshot(
     **rest: Any,
 ) -> Snapshot:
     """The vessel with its flow. relative_sd: of an estimated inflow; it widens the figures that hang on it."""
+    drawn = display.settings
     mesh = derived.sample_flow(display.mesh, lumen, flow)
-    surface = derived.wall_arrays(display.surface, lumen, flow, fluid, settings.derived)
+    surface = derived.wall_arrays(display.surface, lumen, flow, fluid, drawn)
     origins = derived.FigureOrigins(geometry="measured", flow="estimated", by_name={"mean_inflow": inflow_origin})
-    figures = derived.figures(lumen, flow, fluid, mesh, surface, origins, settings.derived)
+    figures = derived.figures(lumen, flow, fluid, mesh, surface, origins, drawn)
     if relative_sd is not None:
         figures = with_intervals(figures, relative_sd)
-    lines: Polylines | None = None
-    if stage in (Stage.DONE, Stage.FLOW):
-        lines = derived.streamlines(lumen, flow, settings.schedule.streamlines, settings.seed, settings.derived)
+    if display.quick:
+        lines = derived.quick_streamlines(lumen, flow, mesh, display.lines, settings.seed, drawn)
+    else:
+        lines = derived.streamlines(lumen, flow, display.lines, settings.seed, drawn)
     return Snapshot(
         stage=stage,
         cloud=cloud_arrays(cloud, flow),
@@ -147,6 +196,7 @@ def flow_snapshot(
         field=mesh,
         streamlines=lines,
         figures=figures,
+        shape=display.shape,
         **rest,
     )
 

@@ -35,6 +35,7 @@ class Checkpoint:
     lumen, cloud  the geometry
     words        of the geometry, for the summary; warnings; isocentre_lps_mm where the C-arm stood
     inflow_ml_s, shares, parameters   of the flow, None before it has begun
+    iterations   steps of the flow solve behind the parameters
     """
 
     fingerprint: str
@@ -45,6 +46,7 @@ class Checkpoint:
     inflow_ml_s: float | None = None
     shares: NDArray[np.float64] | None = None
     parameters: NDArray[np.float64] | None = None
+    iterations: int = 0
 
     def arrays(self) -> Arrays:
         """As named arrays, for an .npz file."""
@@ -55,6 +57,7 @@ class Checkpoint:
             "words": dict(self.words),
             "warnings": list(self.warnings),
             "inflow_ml_s": self.inflow_ml_s,
+            "iterations": self.iterations,
             "parents": [b.parent for b in lumen.tree.branches],
             "openings": [{"name": o.name, "branch": o.branch, "radius_mm": o.radius_mm} for o in lumen.openings],
             "spacing_mm": lumen.wall.spacing_mm,
@@ -125,4 +128,5 @@ def _read(stored: Arrays) -> Checkpoint | None:
         header["inflow_ml_s"],
         stored.get("shares"),
         stored.get("parameters"),
+        header.get("iterations", 0),
     )

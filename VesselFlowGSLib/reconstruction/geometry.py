@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -269,14 +269,25 @@ def _rotational_terms(
     return [ImageTerm(matrix, values, noise)]
 
 
-def reconstruct_geometry(study: Study, settings: ReconstructionSettings) -> Geometry:
-    """All of it: lumen, C-arm poses, refinement. Raises InputError where the study gives no vessel."""
+def reconstruct_geometry(
+    study: Study,
+    settings: ReconstructionSettings,
+    first: tuple[Lumen, Sequence[str]] | None = None,
+    doing: Callable[[str], None] = lambda _: None,
+) -> Geometry:
+    """All of it: lumen, C-arm poses, refinement. Raises InputError where the study gives no vessel.
+
+    first  what first_lumen found, where it has been called already
+    doing  told what is being done
+    """
     if study.description.geometry.lumen_file is not None:
         # the vessel as given is not moved
         settings = replace(settings, geometry=replace(settings.geometry, refine=False))
-    lumen, warnings = first_lumen(study, settings)
+    lumen, found = first_lumen(study, settings) if first is None else first
+    doing("finding where the C-arm stood")
     runs, alignment, notes = align_runs(study, lumen, settings)
-    warnings += notes
+    warnings = [*found, *notes]
+    doing("fitting the Gaussians to the frames")
     cameras = alignment.cameras if alignment is not None else ()
     result = refined(lumen, runs, cameras, settings)
     words: dict[str, Any] = dict(result.words)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from VesselFlowGSLib.flow.solve import FlowSolver, NetworkField
 from VesselFlowGSLib.lumen.extraction import with_inlet
 from VesselFlowGSLib.reconstruction.assembly import (
     Display,
+    first_look,
     flow_snapshot,
     geometry_snapshot,
     geometry_words,
@@ -25,16 +26,15 @@ from VesselFlowGSLib.reconstruction.assembly import (
 )
 from VesselFlowGSLib.reconstruction.boundary import fluid_of, outlet_split, prescribed_inflow, split_of_branches
 from VesselFlowGSLib.reconstruction.checkpoint import Checkpoint
-from VesselFlowGSLib.reconstruction.geometry import Geometry, first_opening_filled, reconstruct_geometry
+from VesselFlowGSLib.reconstruction.geometry import Geometry, first_lumen, first_opening_filled, reconstruct_geometry
 from VesselFlowGSLib.reconstruction.inflow import InflowEstimate, NoArrival, estimate_inflow
+from VesselFlowGSLib.reconstruction.live import Live, Pace, Plan, Progress, Step
 from VesselFlowGSLib.reconstruction.settings import ReconstructionSettings
 from VesselFlowGSLib.results.snapshot import Snapshot, Stage
 
-Progress = Callable[[float, str], None]
-
 LAMINAR_REYNOLDS = 1000.0
-# parts of the whole time that end with each stage, as measured on two cores
-GEOMETRY_PART, FIRST_FLOW_PART, FLOW_PART = 0.15, 0.3, 0.95
+# how much of the geometry stage is done when the vessel is found, and when the C-arm is
+VESSEL_FOUND, ARM_FOUND = 0.5, 0.65
 
 
 def reconstruct(
@@ -42,27 +42,48 @@ def reconstruct(
     settings: ReconstructionSettings | None = None,
     start: Checkpoint | None = None,
     progress: Progress | None = None,
+    live: Live | None = None,
 ) -> Iterator[Snapshot]:
     """Yield a Snapshot whenever a stage is finished: geometry, first flow, flow (round by round), done.
 
     start     a checkpoint of the same study and settings; what it holds is not computed again
-    progress  told (part of the whole, what is being done) between Snapshots
+    progress  told every step between Snapshots
+    live      Snapshots between the stages too, the first as soon as there is a vessel; the result is the same
+    All but the last are drawn coarsely. A checkpoint is in each but one that comes before the geometry is finished.
     Raises InputError where the study gives no geometry. Where the flow cannot be known, the last Snapshot says why.
     """
-    yield from _Reconstruction(study, settings or ReconstructionSettings(), start, progress or (lambda *_: None)).run()
+    settings = settings or ReconstructionSettings()
+    yield from _Reconstruction(study, settings, start, progress or (lambda _: None), Pace(live), live).run()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the snapshots of a flow share."""
+
+    geometry: Geometry
+    display: Display
+    solver: FlowSolver
+    checkpoint: Checkpoint
 
 
 class _Reconstruction:
     """One run of the schedule: what all its stages share."""
 
     def __init__(
-        self, study: Study, settings: ReconstructionSettings, start: Checkpoint | None, progress: Progress
+        self,
+        study: Study,
+        settings: ReconstructionSettings,
+        start: Checkpoint | None,
+        progress: Progress,
+        pace: Pace,
+        live: Live | None,
     ) -> None:
         if settings.device == "cuda" and not torch.cuda.is_available():
             raise InstallationError(
                 "device cuda: PyTorch sees no CUDA GPU here. Use --device auto or cpu, or install torch with CUDA."
             )
         self.study, self.settings, self.tell = study, settings, progress
+        self.pace, self.live = pace, live
         self.fingerprint = fingerprint(study, settings)
         self.start = start if start is not None and start.fingerprint == self.fingerprint else None
         self.timings: dict[str, float] = {}
@@ -75,53 +96,67 @@ class _Reconstruction:
         self.warnings += notes
         self.inflow_given, notes = prescribed_inflow(study)
         self.warnings += notes
+        lumen_given = study.description.geometry.lumen_file is not None
+        self.plan = Plan.of(settings, lumen_given, self.inflow_given is not None)
         torch.manual_seed(settings.seed)
 
     def run(self) -> Iterator[Snapshot]:
-        self.tell(0.0, "finding the vessel")
-        with _Timed(self.timings, "geometry"):
-            geometry = self._geometry()
+        geometry = yield from self._geometry()
         with _Timed(self.timings, "display"):
-            display = Display.of(geometry.lumen, self.settings)
-        self.warnings += display.warnings
+            display = Display.preview(geometry.lumen, self.settings)
         checkpoint = Checkpoint(self.fingerprint, geometry.lumen, geometry.cloud, geometry.words, tuple(self.warnings))
         if self.start is not None:
             # what was known of the flow stays on disk until it is known better
-            known = {name: getattr(self.start, name) for name in ("inflow_ml_s", "shares", "parameters")}
+            known = {name: getattr(self.start, name) for name in ("inflow_ml_s", "shares", "parameters", "iterations")}
             checkpoint = replace(checkpoint, **known)
-        snapshot = geometry_snapshot(
+        yield geometry_snapshot(
             geometry.lumen,
             geometry.cloud,
             display,
             self.settings,
             stage=Stage.GEOMETRY,
-            **self._rest(geometry, GEOMETRY_PART, _found(geometry), checkpoint),
+            **self._rest(geometry, self.plan.geometry(), _found(geometry), checkpoint),
         )
-        yield snapshot
         if self.inflow_given is None and not geometry.runs:
-            yield self._unknown(
-                snapshot, "no DSA run shows the vessel, and study.toml gives no inflow (flow.mean_inflow_ml_s)"
-            )
+            why = "no DSA run shows the vessel, and study.toml gives no inflow (flow.mean_inflow_ml_s)"
+            yield self._unknown(geometry, checkpoint, why)
             return
         split, notes = outlet_split(self.study, geometry.lumen)
         self.warnings += notes
         try:
             yield from self._flow(geometry, display, split.shares, split.given, checkpoint)
         except NoArrival as error:
-            yield self._unknown(snapshot, str(error))
+            yield self._unknown(geometry, checkpoint, str(error))
 
-    def _geometry(self) -> Geometry:
-        if self.start is None:
-            geometry = reconstruct_geometry(self.study, self.settings)
-            self.warnings += geometry.warnings
-        else:
-            geometry = Geometry.of_checkpoint(self.study, self.start, self.settings)
+    def _geometry(self) -> Generator[Snapshot, None, Geometry]:
+        if self.start is not None:
             self.warnings += [w for w in self.start.warnings if w not in self.warnings]
-        return self._with_inlet_of_dye(geometry)
+            return Geometry.of_checkpoint(self.study, self.start, self.settings)
+        self.tell(Step(0.0, "finding the vessel", Stage.GEOMETRY))
+        with _Timed(self.timings, "geometry"):
+            first = first_lumen(self.study, self.settings)
+        if self.live is not None:
+            part = self.plan.geometry(VESSEL_FOUND)
+            yield first_look(
+                first[0],
+                self.settings,
+                stage=Stage.GEOMETRY,
+                progress=part,
+                message="the vessel as it was first found",
+                provenance=provenance(self.study, self.settings),
+            )
+        with _Timed(self.timings, "geometry"):
+            geometry = reconstruct_geometry(self.study, self.settings, first, self._told_geometry)
+            self.warnings += geometry.warnings
+            return self._with_inlet_of_dye(geometry)
+
+    def _told_geometry(self, doing: str) -> None:
+        part = self.plan.geometry(VESSEL_FOUND if doing.startswith("finding") else ARM_FOUND)
+        self.tell(Step(part, doing, Stage.GEOMETRY))
 
     def _with_inlet_of_dye(self, geometry: Geometry) -> Geometry:
         """Where no inlet was given, the opening that fills first is the inlet."""
-        if self.study.description.geometry.inlet_lps_mm is not None or not geometry.runs or self.start is not None:
+        if self.study.description.geometry.inlet_lps_mm is not None or not geometry.runs:
             return geometry
         first = first_opening_filled(geometry)
         if first is None:
@@ -140,12 +175,14 @@ class _Reconstruction:
         solver = FlowSolver(geometry.lumen, geometry.cloud, self.fluid, shares, self.settings.flow, self.settings.seed)
         estimate: InflowEstimate | None = None
         flow, reference = self.inflow_given, 1.0
+        steps: int | None = None
         if start is not None and start.parameters is not None:
             solver.state.x = start.parameters.copy()
-            solver.state.iterations = 1
+            solver.state.iterations = max(start.iterations, 1)
+            steps = max(self.settings.flow.first_iterations - start.iterations, self.settings.flow.update_iterations)
             reference = start.inflow_ml_s or reference
         if flow is None:
-            self.tell(GEOMETRY_PART, "reading the inflow from the dye")
+            self.tell(Step(self.plan.geometry(), "reading the inflow from the dye", Stage.FIRST_FLOW))
             # anew after a resume too, since its interval and the arrivals are not stored
             estimate = self._inflow(geometry, solver, reference)
             flow = estimate.mean_ml_s
@@ -155,37 +192,56 @@ class _Reconstruction:
                     geometry.lumen, geometry.cloud, self.fluid, shares, self.settings.flow, self.settings.seed
                 )
         solver.set_inflow(flow)
+        seen = _Seen(geometry, display, solver, checkpoint)
+        by = "by the 1D network" if start is None else "as far as it was solved before"
         yield self._flow_snapshot(
-            geometry, display, solver, estimate, Stage.FIRST_FLOW, FIRST_FLOW_PART,
-            f"first flow, by the 1D network: {flow:.3g} ml/s", checkpoint,
-        )  # fmt: skip
-        rounds = schedule.rounds if estimate is not None else 0
-        steps = self.settings.flow.first_iterations + rounds * self.settings.flow.update_iterations
-        self._solve(solver, flow, steps)
-        for _ in range(rounds):
+            seen, estimate, Stage.FIRST_FLOW, self.plan.solved(0, 0), f"first flow, {by}: {flow:.3g} ml/s"
+        )
+        yield from self._solve(seen, estimate, flow, 0, steps)
+        for number in range(1, schedule.rounds + 1 if estimate is not None else 1):
+            doing = "reading the inflow with the solved velocity"
+            self.tell(Step(self.plan.solved(number - 1, solver.state.iterations), doing, Stage.FLOW))
             try:
                 estimate = self._inflow(geometry, solver, flow)
             except NoArrival as error:
                 self.warnings.append(f"The inflow is the first reading; with the solved velocity, {error}.")
                 break
             change, flow = abs(estimate.mean_ml_s / flow - 1), estimate.mean_ml_s
-            part = _flow_part(solver, steps)
             message = f"flow {flow:.3g} ml/s, read with the solved velocity"
             solver.set_inflow(flow)
-            yield self._flow_snapshot(geometry, display, solver, estimate, Stage.FLOW, part, message, checkpoint)
-            self._solve(solver, flow, steps)
+            yield self._flow_snapshot(seen, estimate, Stage.FLOW, self.plan.solved(number, 0), message)
+            yield from self._solve(seen, estimate, flow, number)
             if change < schedule.enough_change:
                 break
-        yield self._flow_snapshot(
-            geometry, display, solver, estimate, Stage.DONE, 1.0, f"flow {flow:.3g} ml/s, solved", checkpoint
-        )
+        self.tell(Step(self.plan.all_solved, "drawing the result", Stage.DONE))
+        final = replace(seen, display=self._final_display(geometry))
+        yield self._flow_snapshot(final, estimate, Stage.DONE, 1.0, f"flow {flow:.3g} ml/s, solved")
 
-    def _solve(self, solver: FlowSolver, flow_ml_s: float, steps: int) -> None:
-        def told(iteration: int, loss: float) -> None:
-            self.tell(_flow_part(solver, steps), f"solving the flow, step {iteration}, loss {loss:.2e}")
+    def _final_display(self, geometry: Geometry) -> Display:
+        with _Timed(self.timings, "display"):
+            display = Display.of(geometry.lumen, self.settings)
+        self.warnings += display.warnings
+        return display
 
-        with _Timed(self.timings, "flow"):
-            solver.solve(flow_ml_s, progress=told)
+    def _solve(
+        self, seen: _Seen, estimate: InflowEstimate | None, flow_ml_s: float, number: int, steps: int | None = None
+    ) -> Iterator[Snapshot]:
+        """One round of the flow solve; what a person who watches sees of it."""
+        before = seen.solver.state.iterations
+        taken = seen.solver.steps(flow_ml_s, steps)
+        while True:
+            with _Timed(self.timings, "flow"):
+                step = next(taken, None)
+            if step is None:
+                return
+            iteration, loss = step
+            part = self.plan.solved(number, iteration - before)
+            doing = f"solving the flow, step {iteration}, loss {loss:.2e}"
+            self.tell(Step(part, doing, Stage.FLOW, iteration, self.plan.steps, loss))
+            if self.pace.due():
+                with self.pace:
+                    snapshot = self._flow_snapshot(seen, estimate, Stage.FLOW, part, doing)
+                yield snapshot
 
     def _inflow(self, geometry: Geometry, solver: FlowSolver, reference_ml_s: float) -> InflowEstimate:
         with _Timed(self.timings, "inflow"):
@@ -200,27 +256,21 @@ class _Reconstruction:
             )
 
     def _flow_snapshot(
-        self,
-        geometry: Geometry,
-        display: Display,
-        solver: FlowSolver,
-        estimate: InflowEstimate | None,
-        stage: Stage,
-        part: float,
-        message: str,
-        checkpoint: Checkpoint,
+        self, seen: _Seen, estimate: InflowEstimate | None, stage: Stage, part: float, message: str
     ) -> Snapshot:
-        flow = NetworkField.of(solver)
+        geometry, solver, display = seen.geometry, seen.solver, seen.display
+        flow = NetworkField.of(solver, display.memory)
         self._check_reynolds(flow)
         cloud = geometry.cloud
         if estimate is not None:
             cloud = replace(cloud, arrival_s=estimate.arrival_s)
         relative = None if estimate is None else estimate.sd_ml_s / estimate.mean_ml_s
         begun = replace(
-            checkpoint,
+            seen.checkpoint,
             inflow_ml_s=float(flow.scales.flow_ml_s),
             shares=solver.shares,
             parameters=flow.parameters if solver.state.iterations else None,
+            iterations=solver.state.iterations,
             warnings=tuple(self.warnings),
         )
         with _Timed(self.timings, "derived"):
@@ -246,14 +296,18 @@ class _Reconstruction:
         if reynolds > LAMINAR_REYNOLDS and text not in self.warnings:
             self.warnings.append(text)
 
-    def _unknown(self, snapshot: Snapshot, why: str) -> Snapshot:
-        return replace(
-            snapshot,
+    def _unknown(self, geometry: Geometry, checkpoint: Checkpoint, why: str) -> Snapshot:
+        self.tell(Step(self.plan.all_solved, "drawing the result", Stage.DONE))
+        display = self._final_display(geometry)
+        message = "geometry only: the flow cannot be known"
+        status = {"status": "unknown", "why": why}
+        return geometry_snapshot(
+            geometry.lumen,
+            geometry.cloud,
+            display,
+            self.settings,
             stage=Stage.DONE,
-            progress=1.0,
-            message="geometry only: the flow cannot be known",
-            flow_status={"status": "unknown", "why": why},
-            warnings=tuple(self.warnings),
+            **self._rest(geometry, 1.0, message, checkpoint, status),
         )
 
     def _rest(
@@ -286,11 +340,6 @@ class _Reconstruction:
             "timings_s": {name: round(seconds, 2) for name, seconds in self.timings.items()},
             "checkpoint": checkpoint.arrays(),
         }
-
-
-def _flow_part(solver: FlowSolver, steps: int) -> float:
-    """Part of the whole that is done when the solver has taken some of its steps."""
-    return FIRST_FLOW_PART + (FLOW_PART - FIRST_FLOW_PART) * min(solver.state.iterations / max(steps, 1), 1.0)
 
 
 def _rounded(value: float) -> float | None:

@@ -63,7 +63,8 @@ def write_frame(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
     try:
         with open(part, "wb") as file:
             # no fsync: a frame that a power cut tears is refused by its checksums, and the next one comes in seconds
-            np.savez(file, allow_pickle=False, **{HEADER: np.frombuffer(header.encode(), np.uint8)}, **arrays)
+            named: dict[str, Any] = {HEADER: np.frombuffer(header.encode(), np.uint8), **arrays}
+            np.savez(file, **named)
         os.replace(part, path)
     finally:
         with contextlib.suppress(OSError):
