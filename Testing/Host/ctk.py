@@ -10,8 +10,8 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
 
-def kept(kind: Any, name: str, default: Any, changed: str = "", applied: str = "") -> tuple[Any, Any]:
-    """A property that a stand-in merely keeps, and its setter.
+def kept(kind: Any, name: str, default: Any, changed: str = "", applied: str = "") -> Any:
+    """A property that a stand-in merely keeps. Its setter is a method only where the real one is a slot: slot_of.
 
     changed  the signal that carries the new value
     applied  the method that makes it visible
@@ -30,7 +30,12 @@ def kept(kind: Any, name: str, default: Any, changed: str = "", applied: str = "
         if changed:
             object.__getattribute__(self, changed).emit(value)
 
-    return Property(kind, read, write), write
+    return Property(kind, read, write)
+
+
+def slot_of(name: str) -> Any:
+    """The slot that sets a property."""
+    return lambda self, value: setattr(self, name, value)
 
 
 @qt.stand_in
@@ -38,9 +43,9 @@ class ctkCollapsibleButton(qt.PythonQtObject, QtWidgets.QAbstractButton):
     """A headline that folds its contents away."""
 
     contentsCollapsed = Signal(bool)
-    collapsedHeight, setCollapsedHeight = kept(int, "collapsedHeight", 10)
-    flat, setFlat = kept(bool, "flat", False)
-    contentsLineWidth, setContentsLineWidth = kept(int, "contentsLineWidth", 1)
+    collapsedHeight = kept(int, "collapsedHeight", 10)
+    flat = kept(bool, "flat", False)
+    contentsLineWidth = kept(int, "contentsLineWidth", 1)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -52,7 +57,7 @@ class ctkCollapsibleButton(qt.PythonQtObject, QtWidgets.QAbstractButton):
             self, QtWidgets.QSizePolicy.Policy.Preferred, QtWidgets.QSizePolicy.Policy.Preferred
         )
         self.setContentsMargins(0, self._headline(), 0, 0)
-        object.__getattribute__(self, "toggled").connect(lambda checked: self.setCollapsed(not checked))
+        object.__getattribute__(self, "toggled").connect(lambda checked: self._collapse(not checked))
 
     def _headline(self) -> int:
         return QtWidgets.QWidget.fontMetrics(self).height() + 10
@@ -60,7 +65,7 @@ class ctkCollapsibleButton(qt.PythonQtObject, QtWidgets.QAbstractButton):
     def _is_collapsed(self) -> bool:
         return self._folded
 
-    def setCollapsed(self, collapsed: bool) -> None:
+    def _collapse(self, collapsed: bool) -> None:
         if collapsed == self._folded:
             return
         self._folded = collapsed
@@ -74,7 +79,7 @@ class ctkCollapsibleButton(qt.PythonQtObject, QtWidgets.QAbstractButton):
         self.update()
         object.__getattribute__(self, "contentsCollapsed").emit(collapsed)
 
-    collapsed = Property(bool, _is_collapsed, setCollapsed)
+    collapsed = Property(bool, _is_collapsed, _collapse)
 
     def sizeHint(self) -> Any:
         layout = QtWidgets.QWidget.layout(self)
@@ -141,9 +146,9 @@ class _OneNumber(qt.PythonQtObject, QtWidgets.QWidget):
         self._show()
         self.setValue(self._number)
 
-    minimum, setMinimum = kept(float, "minimum", 0.0, applied="_limit")
-    maximum, setMaximum = kept(float, "maximum", 99.99, applied="_limit")
-    singleStep, setSingleStep = kept(float, "singleStep", 1.0, applied="_show")
+    minimum = kept(float, "minimum", 0.0, applied="_limit")
+    maximum = kept(float, "maximum", 99.99, applied="_limit")
+    singleStep = kept(float, "singleStep", 1.0, applied="_show")
 
     def _read(self) -> float:
         return self._number
@@ -165,24 +170,22 @@ class ctkSliderWidget(_OneNumber):
 
     valueIsChanging = Signal(float)
     decimalsChanged = Signal(int)
-    maximum, setMaximum = kept(float, "maximum", 99.0, applied="_limit")
-    decimals, setDecimals = kept(int, "decimals", 2, changed="decimalsChanged", applied="_show")
-    pageStep, setPageStep = kept(float, "pageStep", 10.0)
-    prefix, setPrefix = kept(str, "prefix", "", applied="_show")
-    suffix, setSuffix = kept(str, "suffix", "", applied="_show")
-    tracking, setTracking = kept(bool, "tracking", True)
-    tickInterval, setTickInterval = kept(float, "tickInterval", 0.0)
-    spinBoxVisible, setSpinBoxVisible = kept(bool, "spinBoxVisible", True, applied="_show_box")
-    popupSlider, setPopupSlider = kept(bool, "popupSlider", False)
-    invertedAppearance, setInvertedAppearance = kept(bool, "invertedAppearance", False)
-    invertedControls, setInvertedControls = kept(bool, "invertedControls", False)
+    maximum = kept(float, "maximum", 99.0, applied="_limit")
+    decimals = kept(int, "decimals", 2, changed="decimalsChanged", applied="_show")
+    setDecimals = slot_of("decimals")
+    pageStep = kept(float, "pageStep", 10.0)
+    prefix = kept(str, "prefix", "", applied="_show")
+    suffix = kept(str, "suffix", "", applied="_show")
+    tracking = kept(bool, "tracking", True)
+    tickInterval = kept(float, "tickInterval", 0.0)
+    spinBoxVisible = kept(bool, "spinBoxVisible", True, applied="_show_box")
+    setSpinBoxVisible = slot_of("spinBoxVisible")
+    popupSlider = kept(bool, "popupSlider", False)
+    invertedAppearance = kept(bool, "invertedAppearance", False)
+    invertedControls = kept(bool, "invertedControls", False)
 
     def _show_box(self) -> None:
         self._box.setVisible(self.spinBoxVisible)
-
-    def setRange(self, low: float, high: float) -> None:
-        self.setMinimum(low)
-        self.setMaximum(high)
 
     def reset(self) -> None:
         self.setValue(self.minimum)
@@ -197,14 +200,9 @@ class ctkDoubleSlider(_OneNumber):
     sliderPressed = Signal()
     sliderReleased = Signal()
     rangeChanged = Signal(float, float)
-    maximum, setMaximum = kept(float, "maximum", 99.0, applied="_limit")
-    decimals = 2
-    pageStep, setPageStep = kept(float, "pageStep", 10.0)
-    tracking, setTracking = kept(bool, "tracking", True)
-
-    def setRange(self, low: float, high: float) -> None:
-        self.setMinimum(low)
-        self.setMaximum(high)
+    maximum = kept(float, "maximum", 99.0, applied="_limit")
+    pageStep = kept(float, "pageStep", 10.0)
+    tracking = kept(bool, "tracking", True)
 
 
 @qt.stand_in
@@ -216,12 +214,14 @@ class ctkDoubleSpinBox(_OneNumber):
     _textChanged = Signal(str)
     editingFinished = Signal()
     decimalsChanged = Signal(int)
-    decimals, setDecimals = kept(int, "decimals", 2, changed="decimalsChanged", applied="_show")
-    prefix, setPrefix = kept(str, "prefix", "", applied="_show")
-    suffix, setSuffix = kept(str, "suffix", "", applied="_show")
-    frame, setFrame = kept(bool, "frame", True)
-    readOnly, setReadOnly = kept(bool, "readOnly", False, applied="_lock")
-    invertedControls, setInvertedControls = kept(bool, "invertedControls", False)
+    decimals = kept(int, "decimals", 2, changed="decimalsChanged", applied="_show")
+    setDecimals = slot_of("decimals")
+    prefix = kept(str, "prefix", "", applied="_show")
+    suffix = kept(str, "suffix", "", applied="_show")
+    frame = kept(bool, "frame", True)
+    readOnly = kept(bool, "readOnly", False, applied="_lock")
+    setReadOnly = slot_of("readOnly")
+    invertedControls = kept(bool, "invertedControls", False)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -230,10 +230,6 @@ class ctkDoubleSpinBox(_OneNumber):
 
     def _lock(self) -> None:
         self._box.setReadOnly(self.readOnly)
-
-    def setRange(self, low: float, high: float) -> None:
-        self.setMinimum(low)
-        self.setMaximum(high)
 
     def setValueIfDifferent(self, value: float) -> None:
         self.setValue(value)
@@ -255,9 +251,9 @@ class _TwoNumbers(qt.PythonQtObject, QtWidgets.QWidget):
     maximumValueChanged = Signal(float)
     valuesChanged = Signal(float, float)
     rangeChanged = Signal(float, float)
-    singleStep, setSingleStep = kept(float, "singleStep", 1.0, applied="_show")
-    tracking, setTracking = kept(bool, "tracking", True)
-    symmetricMoves, setSymmetricMoves = kept(bool, "symmetricMoves", False)
+    singleStep = kept(float, "singleStep", 1.0, applied="_show")
+    tracking = kept(bool, "tracking", True)
+    symmetricMoves = kept(bool, "symmetricMoves", False)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -308,14 +304,14 @@ class _TwoNumbers(qt.PythonQtObject, QtWidgets.QWidget):
     def setMaximumValue(self, value: float) -> None:
         self.setValues(self._values[0], max(value, self._values[0]))
 
-    def setMinimum(self, value: float) -> None:
+    def _set_least(self, value: float) -> None:
         self.setRange(value, max(self._limits[1], value))
 
-    def setMaximum(self, value: float) -> None:
+    def _set_most(self, value: float) -> None:
         self.setRange(min(self._limits[0], value), value)
 
-    minimum = Property(float, lambda self: self._limits[0], setMinimum)
-    maximum = Property(float, lambda self: self._limits[1], setMaximum)
+    minimum = Property(float, lambda self: self._limits[0], _set_least)
+    maximum = Property(float, lambda self: self._limits[1], _set_most)
     minimumValue = Property(float, lambda self: self._values[0], setMinimumValue)
     maximumValue = Property(float, lambda self: self._values[1], setMaximumValue)
 
@@ -326,10 +322,11 @@ class ctkRangeWidget(_TwoNumbers):
 
     minimumValueIsChanging = Signal(float)
     maximumValueIsChanging = Signal(float)
-    decimals, setDecimals = kept(int, "decimals", 2, applied="_show")
-    prefix, setPrefix = kept(str, "prefix", "")
-    suffix, setSuffix = kept(str, "suffix", "")
-    autoSpinBoxWidth, setAutoSpinBoxWidth = kept(bool, "autoSpinBoxWidth", True)
+    decimals = kept(int, "decimals", 2, applied="_show")
+    setDecimals = slot_of("decimals")
+    prefix = kept(str, "prefix", "")
+    suffix = kept(str, "suffix", "")
+    autoSpinBoxWidth = kept(bool, "autoSpinBoxWidth", True)
 
     def reset(self) -> None:
         self.setValues(*self._limits)
@@ -348,13 +345,13 @@ class ctkPathLineEdit(qt.PythonQtObject, QtWidgets.QWidget):
     validInputChanged = Signal(bool)
     # QDir.Filter values, as in the real class
     Dirs, Files, Drives, NoSymLinks, Readable, Writable, Executable = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40
-    label, setLabel = kept(str, "label", "")
-    filters, setFilters = kept(int, "filters", 0x6003)
-    settingKey, setSettingKey = kept(str, "settingKey", "")
-    nameFilters, setNameFilters = kept("QStringList", "nameFilters", [])
-    showBrowseButton, setShowBrowseButton = kept(bool, "showBrowseButton", True)
-    showHistoryButton, setShowHistoryButton = kept(bool, "showHistoryButton", True)
-    minimumContentsLength, setMinimumContentsLength = kept(int, "minimumContentsLength", 0)
+    label = kept(str, "label", "")
+    filters = kept(int, "filters", 0x6003)
+    settingKey = kept(str, "settingKey", "")
+    nameFilters = kept("QStringList", "nameFilters", [])
+    showBrowseButton = kept(bool, "showBrowseButton", True)
+    showHistoryButton = kept(bool, "showHistoryButton", True)
+    minimumContentsLength = kept(int, "minimumContentsLength", 0)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -386,9 +383,9 @@ class ctkDirectoryButton(qt.PythonQtObject, QtWidgets.QWidget):
 
     directoryChanged = Signal(str)
     directorySelected = Signal(str)
-    directory, setDirectory = kept(str, "directory", "", changed="directoryChanged")
-    caption, setCaption = kept(str, "caption", "")
-    text, setText = kept(str, "text", "")
+    directory = kept(str, "directory", "", changed="directoryChanged")
+    caption = kept(str, "caption", "")
+    text = kept(str, "text", "")
 
     def browse(self) -> None:
         raise RuntimeError("no one can browse in the test host: set directory")
@@ -399,16 +396,18 @@ class ctkColorPickerButton(qt.PythonQtObject, QtWidgets.QPushButton):
     """A button that shows a colour and asks for another."""
 
     colorChanged = Signal(QtGui.QColor)
-    color, setColor = kept(QtGui.QColor, "color", QtGui.QColor(), changed="colorChanged")
-    displayColorName, setDisplayColorName = kept(bool, "displayColorName", True)
+    color = kept(QtGui.QColor, "color", QtGui.QColor(), changed="colorChanged")
+    setColor = slot_of("color")
+    displayColorName = kept(bool, "displayColorName", True)
+    setDisplayColorName = slot_of("displayColorName")
 
 
 @qt.stand_in
 class ctkComboBox(qt.PythonQtObject, QtWidgets.QComboBox):
     """A combo box with a text for nothing chosen."""
 
-    defaultText, setDefaultText = kept(str, "defaultText", "")
-    forceDefault, setForceDefault = kept(bool, "forceDefault", False)
+    defaultText = kept(str, "defaultText", "")
+    forceDefault = kept(bool, "forceDefault", False)
 
 
 @qt.stand_in
@@ -426,10 +425,8 @@ class ctkCheckablePushButton(qt.PythonQtObject, QtWidgets.QPushButton):
     """A push button with a check box."""
 
     checkBoxToggled = Signal(bool)
-    checkBoxControlsButton, setCheckBoxControlsButton = kept(bool, "checkBoxControlsButton", True)
-    checkBoxControlsButtonToggleState, setCheckBoxControlsButtonToggleState = kept(
-        bool, "checkBoxControlsButtonToggleState", True
-    )
+    checkBoxControlsButton = kept(bool, "checkBoxControlsButton", True)
+    checkBoxControlsButtonToggleState = kept(bool, "checkBoxControlsButtonToggleState", True)
 
 
 @qt.stand_in
@@ -446,8 +443,8 @@ class ctkExpandButton(qt.PythonQtObject, QtWidgets.QToolButton):
 class ctkCollapsibleGroupBox(qt.PythonQtObject, QtWidgets.QGroupBox):
     """A group box that folds its contents away."""
 
-    collapsed, setCollapsed = kept(bool, "collapsed", False, applied="_fold")
-    collapsedHeight, setCollapsedHeight = kept(int, "collapsedHeight", 10)
+    collapsed = kept(bool, "collapsed", False, applied="_fold")
+    collapsedHeight = kept(int, "collapsedHeight", 10)
 
     def _fold(self) -> None:
         for child in QtCore.QObject.children(self):
@@ -459,16 +456,17 @@ class ctkCollapsibleGroupBox(qt.PythonQtObject, QtWidgets.QGroupBox):
 class ctkFittedTextBrowser(qt.PythonQtObject, QtWidgets.QTextBrowser):
     """A text as high as it needs."""
 
-    collapsed, setCollapsed = kept(bool, "collapsed", False)
+    collapsed = kept(bool, "collapsed", False)
 
 
 @qt.stand_in
 class ctkMessageBox(qt.PythonQtObject, QtWidgets.QMessageBox):
     """A message with "do not show again"."""
 
-    dontShowAgain, setDontShowAgain = kept(bool, "dontShowAgain", False)
-    dontShowAgainVisible, setDontShowAgainVisible = kept(bool, "dontShowAgainVisible", False)
-    dontShowAgainSettingsKey, setDontShowAgainSettingsKey = kept(str, "dontShowAgainSettingsKey", "")
+    dontShowAgain = kept(bool, "dontShowAgain", False)
+    setDontShowAgain = slot_of("dontShowAgain")
+    dontShowAgainVisible = kept(bool, "dontShowAgainVisible", False)
+    dontShowAgainSettingsKey = kept(str, "dontShowAgainSettingsKey", "")
 
 
 sys.modules.setdefault("ctk", sys.modules[__name__])

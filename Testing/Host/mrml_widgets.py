@@ -8,7 +8,7 @@ import ctk
 import qt
 import shiboken6
 import slicer
-from ctk import kept
+from ctk import kept, slot_of
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
@@ -36,7 +36,9 @@ class qMRMLWidget(qt.PythonQtObject, QtWidgets.QWidget):
 
 @qt.stand_in
 class qSlicerWidget(qMRMLWidget):
-    """The same, of another family."""
+    """The same, of another family; the real one does not say its scene."""
+
+    mrmlScene = None
 
 
 @qt.stand_in
@@ -74,19 +76,19 @@ class qMRMLNodeComboBox(qt.PythonQtObject, QtWidgets.QWidget):
             for name in ("nodeActivated", "nodeAdded", "nodeAddedByUser", "nodeAboutToBeRemoved", "nodeAboutToBeEdited")
         },
     }
-    nodeTypes, setNodeTypes = kept("QStringList", "nodeTypes", [], applied="_refresh")
-    showHidden, setShowHidden = kept(bool, "showHidden", False, applied="_refresh")
-    showChildNodeTypes, setShowChildNodeTypes = kept(bool, "showChildNodeTypes", True, applied="_refresh")
-    hideChildNodeTypes, setHideChildNodeTypes = kept("QStringList", "hideChildNodeTypes", [], applied="_refresh")
-    noneEnabled, setNoneEnabled = kept(bool, "noneEnabled", False, applied="_refresh")
-    noneDisplay, setNoneDisplay = kept(str, "noneDisplay", "Select a node", applied="_refresh")
-    addEnabled, setAddEnabled = kept(bool, "addEnabled", True)
-    removeEnabled, setRemoveEnabled = kept(bool, "removeEnabled", True)
-    editEnabled, setEditEnabled = kept(bool, "editEnabled", False)
-    renameEnabled, setRenameEnabled = kept(bool, "renameEnabled", False)
-    selectNodeUponCreation, setSelectNodeUponCreation = kept(bool, "selectNodeUponCreation", True)
-    baseName, setBaseName = kept(str, "baseName", "")
-    interactionNodeSingletonTag, setInteractionNodeSingletonTag = kept(str, "interactionNodeSingletonTag", "")
+    nodeTypes = kept("QStringList", "nodeTypes", [], applied="_refresh")
+    showHidden = kept(bool, "showHidden", False, applied="_refresh")
+    showChildNodeTypes = kept(bool, "showChildNodeTypes", True, applied="_refresh")
+    hideChildNodeTypes = kept("QStringList", "hideChildNodeTypes", [], applied="_refresh")
+    noneEnabled = kept(bool, "noneEnabled", False, applied="_refresh")
+    noneDisplay = kept(str, "noneDisplay", "Select a node", applied="_refresh")
+    addEnabled = kept(bool, "addEnabled", True)
+    removeEnabled = kept(bool, "removeEnabled", True)
+    editEnabled = kept(bool, "editEnabled", False)
+    renameEnabled = kept(bool, "renameEnabled", False)
+    selectNodeUponCreation = kept(bool, "selectNodeUponCreation", True)
+    baseName = kept(str, "baseName", "")
+    interactionNodeSingletonTag = kept(str, "interactionNodeSingletonTag", "")
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -225,7 +227,7 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._checked: set[str] = set()
-        self.setNoneEnabled(True)
+        self.noneEnabled = True
 
     def checkedNodes(self) -> list[Any]:
         return [node for node in self._nodes() if node.GetID() in self._checked]
@@ -272,17 +274,19 @@ class qMRMLColorTableComboBox(qMRMLNodeComboBox):
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self.setShowHidden(True)
-        self.setNodeTypes(["vtkMRMLColorNode"])
-        self.setAddEnabled(False)
+        self.showHidden = True
+        self.nodeTypes = ["vtkMRMLColorNode"]
+        self.addEnabled = False
 
 
 @qt.stand_in
 class qMRMLSliderWidget(ctk.ctkSliderWidget):
     """A slider that shows the unit of its quantity."""
 
-    quantity, setQuantity = kept(str, "quantity", "")
-    unitAwareProperties, setUnitAwareProperties = kept(int, "unitAwareProperties", 0)
+    quantity = kept(str, "quantity", "")
+    setQuantity = slot_of("quantity")
+    unitAwareProperties = kept(int, "unitAwareProperties", 0)
+    setUnitAwareProperties = slot_of("unitAwareProperties")
 
     def mrmlScene(self) -> Any:
         return self.__dict__.get("_scene")
@@ -295,8 +299,10 @@ class qMRMLSliderWidget(ctk.ctkSliderWidget):
 class qMRMLSpinBox(ctk.ctkDoubleSpinBox):
     """A box of a number that shows the unit of its quantity."""
 
-    quantity, setQuantity = kept(str, "quantity", "")
-    unitAwareProperties, setUnitAwareProperties = kept(int, "unitAwareProperties", 0)
+    quantity = kept(str, "quantity", "")
+    setQuantity = slot_of("quantity")
+    unitAwareProperties = kept(int, "unitAwareProperties", 0)
+    setUnitAwareProperties = slot_of("unitAwareProperties")
 
     def mrmlScene(self) -> Any:
         return self.__dict__.get("_scene")
@@ -309,7 +315,8 @@ class qMRMLSpinBox(ctk.ctkDoubleSpinBox):
 class qMRMLRangeWidget(ctk.ctkRangeWidget):
     """A range that shows the unit of its quantity."""
 
-    quantity, setQuantity = kept(str, "quantity", "")
+    quantity = kept(str, "quantity", "")
+    setQuantity = slot_of("quantity")
 
     def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
@@ -434,9 +441,12 @@ class qMRMLTableView(qt.PythonQtObject, QtWidgets.QTableView):
     mrmlSceneChanged = Signal(object)
     selectionChanged = Signal()
     _SIGNALS = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}
-    transposed, setTransposed = kept(bool, "transposed", False)
-    firstRowLocked, setFirstRowLocked = kept(bool, "firstRowLocked", False)
-    firstColumnLocked, setFirstColumnLocked = kept(bool, "firstColumnLocked", False)
+    transposed = kept(bool, "transposed", False)
+    setTransposed = slot_of("transposed")
+    firstRowLocked = kept(bool, "firstRowLocked", False)
+    setFirstRowLocked = slot_of("firstRowLocked")
+    firstColumnLocked = kept(bool, "firstColumnLocked", False)
+    setFirstColumnLocked = slot_of("firstColumnLocked")
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -488,9 +498,6 @@ class qMRMLPlotView(qt.PythonQtObject, QtWidgets.QWidget):
     def setMRMLPlotViewNode(self, node: Any) -> None:
         self._view_node = node
 
-    def mrmlPlotViewNode(self) -> Any:
-        return self.__dict__.get("_view_node")
-
     def fitToContent(self) -> None:
         pass
 
@@ -511,7 +518,7 @@ class qMRMLPlotWidget(qMRMLWidget):
         self._view.setMRMLPlotViewNode(node)
 
     def mrmlPlotViewNode(self) -> Any:
-        return self._view.mrmlPlotViewNode()
+        return self._view.__dict__.get("_view_node")
 
 
 @qt.stand_in
@@ -526,18 +533,18 @@ class qSlicerMarkupsPlaceWidget(qSlicerWidget):
     ) = range(4)
     activeMarkupsPlaceModeChanged = Signal(bool)
     activeMarkupsFiducialPlaceModeChanged = Signal(bool)
-    buttonsVisible, setButtonsVisible = kept(bool, "buttonsVisible", True)
-    deleteAllControlPointsOptionVisible, setDeleteAllControlPointsOptionVisible = kept(
-        bool, "deleteAllControlPointsOptionVisible", False
-    )
-    unsetLastControlPointOptionVisible, setUnsetLastControlPointOptionVisible = kept(
-        bool, "unsetLastControlPointOptionVisible", False
-    )
-    unsetAllControlPointsOptionVisible, setUnsetAllControlPointsOptionVisible = kept(
-        bool, "unsetAllControlPointsOptionVisible", False
-    )
-    placeMultipleMarkups, setPlaceMultipleMarkups = kept(int, "placeMultipleMarkups", 2)
-    placeModePersistency, setPlaceModePersistency = kept(bool, "placeModePersistency", False)
+    buttonsVisible = kept(bool, "buttonsVisible", True)
+    setButtonsVisible = slot_of("buttonsVisible")
+    deleteAllControlPointsOptionVisible = kept(bool, "deleteAllControlPointsOptionVisible", False)
+    setDeleteAllControlPointsOptionVisible = slot_of("deleteAllControlPointsOptionVisible")
+    unsetLastControlPointOptionVisible = kept(bool, "unsetLastControlPointOptionVisible", False)
+    setUnsetLastControlPointOptionVisible = slot_of("unsetLastControlPointOptionVisible")
+    unsetAllControlPointsOptionVisible = kept(bool, "unsetAllControlPointsOptionVisible", False)
+    setUnsetAllControlPointsOptionVisible = slot_of("unsetAllControlPointsOptionVisible")
+    placeMultipleMarkups = kept(int, "placeMultipleMarkups", 2)
+    setPlaceMultipleMarkups = slot_of("placeMultipleMarkups")
+    placeModePersistency = kept(bool, "placeModePersistency", False)
+    setPlaceModePersistency = slot_of("placeModePersistency")
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -599,17 +606,22 @@ class qSlicerSimpleMarkupsWidget(qSlicerWidget):
     markupsFiducialNodeChanged = Signal()
     activeMarkupsPlaceModeChanged = Signal(bool)
     updateFinished = Signal()
-    enterPlaceModeOnNodeChange, setEnterPlaceModeOnNodeChange = kept(bool, "enterPlaceModeOnNodeChange", True)
-    jumpToSliceEnabled, setJumpToSliceEnabled = kept(bool, "jumpToSliceEnabled", False)
-    nodeSelectorVisible, setNodeSelectorVisible = kept(bool, "nodeSelectorVisible", True)
-    optionsVisible, setOptionsVisible = kept(bool, "optionsVisible", True)
-    positionStatusColumnVisible, setPositionStatusColumnVisible = kept(bool, "positionStatusColumnVisible", True)
+    enterPlaceModeOnNodeChange = kept(bool, "enterPlaceModeOnNodeChange", True)
+    setEnterPlaceModeOnNodeChange = slot_of("enterPlaceModeOnNodeChange")
+    jumpToSliceEnabled = kept(bool, "jumpToSliceEnabled", False)
+    setJumpToSliceEnabled = slot_of("jumpToSliceEnabled")
+    nodeSelectorVisible = kept(bool, "nodeSelectorVisible", True)
+    setNodeSelectorVisible = slot_of("nodeSelectorVisible")
+    optionsVisible = kept(bool, "optionsVisible", True)
+    setOptionsVisible = slot_of("optionsVisible")
+    positionStatusColumnVisible = kept(bool, "positionStatusColumnVisible", True)
+    setPositionStatusColumnVisible = slot_of("positionStatusColumnVisible")
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._selector = qMRMLNodeComboBox()
-        self._selector.setNodeTypes(["vtkMRMLMarkupsFiducialNode"])
-        self._selector.setNoneEnabled(True)
+        self._selector.nodeTypes = ["vtkMRMLMarkupsFiducialNode"]
+        self._selector.noneEnabled = True
         self._placer = qSlicerMarkupsPlaceWidget()
         self._table = qt.QTableWidget()
         column = QtWidgets.QVBoxLayout(self)
@@ -633,7 +645,7 @@ class qSlicerSimpleMarkupsWidget(qSlicerWidget):
         self._selector.setCurrentNode(node)
 
     def setNodeBaseName(self, name: str) -> None:
-        self._selector.setBaseName(name)
+        self._selector.baseName = name
 
     def markupsPlaceWidget(self) -> Any:
         return self._placer

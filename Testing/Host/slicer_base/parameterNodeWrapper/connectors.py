@@ -60,7 +60,7 @@ def connector_of(widget: Any, kind: Any, annotations: tuple[Any, ...]) -> Connec
         return _of_check(widget)
     if kind is int and widget_class in (qt.QSlider, qt.QSpinBox):
         _limit(widget, annotations, least=-(2**31), most=2**31 - 1)
-        return Connector(widget.valueChanged, lambda: widget.value, lambda value: widget.setValue(value))
+        return Connector(widget.valueChanged, lambda: widget.value, lambda value: _put(widget, "value", value))
     if kind in (int, float) and widget_class in _boxes_of_numbers():
         return _of_number(widget, kind, annotations)
     if isinstance(kind, type) and issubclass(kind, Enum) and widget_class in (qt.QComboBox, ctk.ctkComboBox):
@@ -82,16 +82,22 @@ def connector_of(widget: Any, kind: Any, annotations: tuple[Any, ...]) -> Connec
             return Connector(
                 widget.currentPathChanged,
                 lambda: kind(widget.currentPath),
-                lambda path: widget.setCurrentPath(str(path)),
+                lambda path: _put(widget, "currentPath", str(path)),
             )
         if widget_class is ctk.ctkDirectoryButton:
             return Connector(
-                widget.directoryChanged, lambda: kind(widget.directory), lambda path: widget.setDirectory(str(path))
+                widget.directoryChanged,
+                lambda: kind(widget.directory),
+                lambda path: _put(widget, "directory", str(path)),
             )
     if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode) and widget_class is slicer.qMRMLNodeComboBox:
-        widget.setNodeTypes([kind.__name__])
+        widget.nodeTypes = [kind.__name__]
         return Connector(widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode)
     raise TypeError(f"a {widget_class.__name__} cannot show a parameter of the kind {kind!r}")
+
+
+def _put(widget: Any, name: str, value: Any) -> None:
+    setattr(widget, name, value)
 
 
 def _boxes_of_numbers() -> tuple[type, ...]:
@@ -117,11 +123,11 @@ def _of_number(widget: Any, kind: type, annotations: tuple[Any, ...]) -> Connect
         raise TypeError("a slider shows only numbers that are annotated with WithinRange")
     if type(widget) is not ctk.ctkDoubleSlider:
         for decimals in (a.value for a in annotations if isinstance(a, Decimals)):
-            widget.setDecimals(decimals)
+            widget.decimals = decimals
         if kind is int:
-            widget.setDecimals(0)
+            widget.decimals = 0
     _limit(widget, annotations, least=float("-inf"), most=float("inf"))
-    return Connector(widget.valueChanged, lambda: kind(widget.value), lambda value: widget.setValue(value))
+    return Connector(widget.valueChanged, lambda: kind(widget.value), lambda value: _put(widget, "value", value))
 
 
 def _is_bounded(annotations: tuple[Any, ...]) -> bool:
@@ -134,13 +140,13 @@ def _limit(widget: Any, annotations: tuple[Any, ...], least: float, most: float)
         raise TypeError("a slider shows only numbers that are annotated with WithinRange")
     for annotation in annotations:
         if isinstance(annotation, SingleStep):
-            widget.setSingleStep(annotation.value)
+            widget.singleStep = annotation.value
         if isinstance(annotation, (WithinRange, Minimum)):
             least = annotation.minimum
         if isinstance(annotation, (WithinRange, Maximum)):
             most = annotation.maximum
-    widget.setMinimum(least)
-    widget.setMaximum(most)
+    widget.minimum = least
+    widget.maximum = most
 
 
 def _of_choice(widget: Any, values: list[Any], labels: list[str]) -> Connector:
