@@ -1,4 +1,4 @@
-"""Runs of the table: what is known, from where, what is missing, what a person types; sequences as Slicer loads them."""
+"""Runs of the table: what is known, from where, what is missing, what a person types; sequences of Slicer."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-pytest.importorskip("slicer", reason="needs MRML: pip install slicer-core")
-
 from acquisition import written_xa
 from filmed_scenes import add_sequence, load_run
+from hypothesis import given
+from hypothesis import strategies as st
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSScene.runs import (

@@ -276,9 +276,8 @@ def _point(values: NDArray[Any]) -> Point:
 
 
 def _region(roi: Any, notes: list[str]) -> tuple[Point, Point] | None:
-    size = np.array([0.0, 0.0, 0.0])
-    roi.GetSize(size)
-    if min(size) <= 0:
+    size = np.array(roi.GetSize())
+    if min(size) <= 0:  # not drawn yet
         return None
     matrix = array_of(roi.GetObjectToWorldMatrix())
     signs = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]) / 2

@@ -14,6 +14,9 @@ from VesselFlowGSLib.errors import InputError
 from VesselFlowGSScene.runs import INTENSITY, Intensity, RunEntry, sequence_of, value
 from VesselFlowGSScene.scene_geometry import voxels
 
+# the largest value that is stored where values are scaled
+LAST_LEVEL = 65534
+
 
 @dataclass(frozen=True)
 class Film:
@@ -78,8 +81,8 @@ def _xa_dataset(film: Film) -> Any:
     d.SeriesNumber = d.InstanceNumber = str(film.number)
     d.Rows, d.Columns, d.NumberOfFrames = rows, columns, str(count)
     d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
-    bits = pixels.itemsize * 8
-    d.BitsAllocated, d.BitsStored, d.HighBit = bits, bits, bits - 1
+    bits = _bits_of(pixels)
+    d.BitsAllocated, d.BitsStored, d.HighBit = pixels.itemsize * 8, bits, bits - 1
     d.PixelRepresentation = int(pixels.dtype.kind == "i")
     linear = value(entry, INTENSITY) is Intensity.LINEAR
     d.PixelIntensityRelationship = "LIN" if linear else "LOG"
@@ -117,7 +120,10 @@ def _decimal(number: float) -> str:
 
 
 def _stored(frames: NDArray[Any], intensity: Intensity | None, name: str) -> tuple[NDArray[Any], float, float]:
-    """Gray levels as integers of 8 or 16 bits, and the scale and offset back to the values."""
+    """Gray levels as integers of 8 or 16 bits, and the scale and offset back to the values.
+
+    The ends of the 16 bits are left free where values are scaled: there a pixel would count as saturated.
+    """
     if not np.isfinite(frames).all():
         raise InputError(f"{name}: holds pixels that are no number. Load the run again.")
     low, high = float(frames.min()), float(frames.max())
@@ -125,12 +131,18 @@ def _stored(frames: NDArray[Any], intensity: Intensity | None, name: str) -> tup
         raise InputError(f"{name}: all pixels are alike: the run shows nothing. Choose another run.")
     if intensity is Intensity.LINEAR and low < 0:
         raise InputError(f"{name}: values are negative, so that they are not linear in the intensity. Choose log.")
-    whole = frames.dtype.kind in "iu" or (frames == np.rint(frames)).all()
+    whole = frames.dtype.kind in "iu" or bool((frames == np.rint(frames)).all())
     for kind in (np.uint8, np.uint16, np.int16) if whole else ():
         limits = np.iinfo(kind)
         if limits.min <= low and high <= limits.max:
             return frames.astype("<" + np.dtype(kind).str[1:]), 1.0, 0.0
     if intensity is Intensity.LINEAR:
-        return np.rint(frames * (65535 / high)).astype("<u2"), 1.0, 0.0
-    slope = (high - low) / 65535
-    return np.rint((frames - low) / slope).astype("<u2"), slope, low
+        return np.rint(frames * (LAST_LEVEL / high)).astype("<u2"), 1.0, 0.0
+    slope = (high - low) / (LAST_LEVEL - 1)
+    return np.rint((frames - low) / slope + 1).astype("<u2"), slope, low - slope
+
+
+def _bits_of(pixels: NDArray[Any]) -> int:
+    """The fewest bits that hold all values: detectors store 10 to 16 of them, and scale by their number."""
+    largest = max(int(pixels.max()), -int(pixels.min()) - 1, 1)
+    return largest.bit_length() + (pixels.dtype.kind == "i")
