@@ -48,8 +48,9 @@ NAMES = {
 # From the right to the left edge and inwards; a legend sits at its position times what its size leaves free.
 SLOTS = ((0.97, 0.5), (0.03, 0.5), (0.82, 0.5), (0.18, 0.5))
 LEGEND_SIZE = (0.11, 0.5)
-TITLE_FONT, LABEL_FONT = 17, 15
 LABELS = 5
+# Slicer fits the font to the labels: labels of one length give all legends one font.
+LABEL_LENGTH = 6
 
 
 def scale_of(quantity: Quantity, ranges: dict[Quantity, Range]) -> Scale | None:
@@ -117,10 +118,9 @@ def show_legends(shown: list[tuple[Any, Scale]], wanted: bool, all_displays: lis
 def _write_legend(legend: Any, scale: Scale, place: tuple[float, float]) -> None:
     modifying = legend.StartModify()
     legend.SetTitleText(scale.title)
-    legend.SetLabelFormat(f"%.{decimals_of(scale.low, scale.high)}f")
+    towards_bar = "" if place[0] > 0.5 else "-"
+    legend.SetLabelFormat(f"%{towards_bar}{LABEL_LENGTH}.{decimals_of(scale.low, scale.high)}f")
     legend.SetNumberOfLabels(LABELS)
-    legend.GetTitleTextProperty().SetFontSize(TITLE_FONT)
-    legend.GetLabelTextProperty().SetFontSize(LABEL_FONT)
     legend.SetMaxNumberOfColors(COLOURS)
     legend.SetOrientation(slicer.vtkMRMLColorLegendDisplayNode.Vertical)
     legend.SetPosition(*place)

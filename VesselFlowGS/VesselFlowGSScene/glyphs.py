@@ -48,26 +48,14 @@ class GlyphSettings:
 
 
 def glyph_data(snapshot: Snapshot, appearance: Appearance, phase: int | None = None) -> vtkPolyData:
-    """Arrows in RAS with Speed_m_s and Velocity_m_s, each with its middle on its point; empty without a field.
+    """Arrows in RAS with Speed_m_s and, as active vectors, Velocity_m_s, each with its middle on its point.
 
-    The points are the same for all phases and snapshots of one shape. An arrow at the top of the speed range (98 % of
-    the blood over all phases is slower) is as long as the vessel's mean radius, times the appearance's scale.
+    Empty without a field. The points are the same for all phases and snapshots of one shape. An arrow at the top of
+    the speed range (98 % of the blood over all phases is slower) is as long as the vessel's mean radius, times the
+    appearance's scale.
     """
-    settings = GlyphSettings()
-    velocity = velocity_of(snapshot, phase_of(snapshot, phase))
-    top = _top_speed(snapshot)
-    if snapshot.field is None or velocity is None or top is None:
-        return vtkPolyData()
-    at, chosen = _arrows(snapshot, appearance, phase, settings)
-    speed = np.linalg.norm(chosen, axis=1)
-    kept = speed > settings.least_speed * top
-    at, chosen, speed = at[kept], chosen[kept], speed[kept]
-    length = appearance.glyph_scale * typical_radius(snapshot) * speed / top
-    points, triangles = _drawn(at, chosen / np.maximum(speed, 1e-30)[:, None], length, settings)
-    corners = len(_arrow(settings)[0])
-    arrays = {"Speed_m_s": np.repeat(speed, corners), VELOCITY: np.repeat(chosen, corners, axis=0)}
-    data = poly_data(points, arrays, triangles=triangles, vectors=VELOCITY)
-    return mark(data, _made_of(snapshot, appearance, phase))
+    arrows = _arrows(snapshot, appearance, phase, GlyphSettings())
+    return vtkPolyData() if arrows is None else _arrow_data(arrows, GlyphSettings())
 
 
 def typical_radius(snapshot: Snapshot) -> float:
@@ -127,13 +115,13 @@ def _subset_of(snapshot: Snapshot, points: Array, count: int, settings: GlyphSet
 
 def show_glyphs(case: Case, snapshot: Snapshot, appearance: Appearance, scale: Scale | None, phase: int | None) -> Any:
     """Bring the arrows' model up to date; its display node, or None where there is none."""
-    node = case.get(Role.GLYPHS)
-    if not appearance.glyphs or velocity_of(snapshot, phase_of(snapshot, phase)) is None:
-        return hidden(node)
+    arrows = _arrows(snapshot, appearance, phase, GlyphSettings()) if appearance.glyphs else None
+    if arrows is None:
+        return hidden(case.get(Role.GLYPHS))
     node = case.put(Role.GLYPHS, "vtkMRMLModelNode")
     modifying = node.StartModify()
-    if mark_of(node.GetPolyData()) != _made_of(snapshot, appearance, phase):
-        node.SetAndObserveMesh(glyph_data(snapshot, appearance, phase))
+    if mark_of(node.GetPolyData()) != arrows.made_of:
+        node.SetAndObserveMesh(_arrow_data(arrows, GlyphSettings()))
     display = with_display(node)
     display.SetVisibility(True)
     paint(display, scale)
@@ -141,28 +129,37 @@ def show_glyphs(case: Case, snapshot: Snapshot, appearance: Appearance, scale: S
     return display
 
 
-def _top_speed(snapshot: Snapshot) -> float | None:
-    found = automatic_range(snapshot, Quantity.SPEED, None, over_time=True)
-    return None if found is None else found[1]
+@dataclass(frozen=True)
+class _Arrows:
+    """at (n, 3) mm and velocity (n, 3) m/s in RAS; mm_per_m_s: the length of an arrow for its speed."""
+
+    at: Array
+    velocity: Array
+    mm_per_m_s: float
+    made_of: str
 
 
-def _arrows(
-    snapshot: Snapshot, appearance: Appearance, phase: int | None, settings: GlyphSettings
-) -> tuple[Array, Array]:
-    """Points (n, 3) mm and velocities (n, 3) m/s of the arrows, in RAS."""
+def _arrows(snapshot: Snapshot, appearance: Appearance, phase: int | None, settings: GlyphSettings) -> _Arrows | None:
     field, velocity = snapshot.field, velocity_of(snapshot, phase_of(snapshot, phase))
-    assert field is not None and velocity is not None
-    count = min(appearance.glyph_count, settings.most)
-    subset = _subset_of(snapshot, np.asarray(field.points), count, settings)
-    return (
-        ras_of(np.asarray(field.points, np.float32)[subset]),
-        ras_of(np.asarray(velocity, np.float32)[subset]),
-    )
+    top = automatic_range(snapshot, Quantity.SPEED, None, over_time=True)
+    if field is None or velocity is None or top is None or len(field.points) == 0:
+        return None
+    subset = _subset_of(snapshot, np.asarray(field.points), min(appearance.glyph_count, settings.most), settings)
+    at = ras_of(np.asarray(field.points)[subset].astype(np.float32))
+    chosen = ras_of(np.asarray(velocity)[subset].astype(np.float32))
+    moving = np.einsum("ij,ij->i", chosen, chosen) > (settings.least_speed * top[1]) ** 2
+    at, chosen = at[moving], chosen[moving]
+    length = appearance.glyph_scale * typical_radius(snapshot) / top[1]
+    return _Arrows(at, chosen, length, fingerprint(at, chosen, length))
 
 
-def _made_of(snapshot: Snapshot, appearance: Appearance, phase: int | None) -> str:
-    at, chosen = _arrows(snapshot, appearance, phase, GlyphSettings())
-    return fingerprint(at, chosen, _top_speed(snapshot), typical_radius(snapshot), appearance.glyph_scale)
+def _arrow_data(arrows: _Arrows, settings: GlyphSettings) -> vtkPolyData:
+    speed = np.linalg.norm(arrows.velocity, axis=1)
+    along = arrows.velocity / np.maximum(speed, 1e-30)[:, None]
+    points, triangles = _drawn(arrows.at, along, arrows.mm_per_m_s * speed, settings)
+    corners = len(_arrow(settings)[0])
+    arrays = {"Speed_m_s": np.repeat(speed, corners), VELOCITY: np.repeat(arrows.velocity, corners, axis=0)}
+    return mark(poly_data(points, arrays, triangles=triangles, vectors=VELOCITY), arrows.made_of)
 
 
 def _drawn(at: Array, along: Array, length: Array, settings: GlyphSettings) -> tuple[Array, Array]:

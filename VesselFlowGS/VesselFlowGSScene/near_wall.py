@@ -25,7 +25,7 @@ class NearWallSettings:
     field answers for several of the wall; remembered: how many vessels' searches are kept."""
 
     depth: float = 0.5
-    most_points: int = 100_000
+    most_points: int = 50_000
     most_stations: int = 200
     seed: int = 0
     smoothing: int = 3

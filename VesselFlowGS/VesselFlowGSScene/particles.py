@@ -34,7 +34,7 @@ class ParticleSettings:
     """
 
     cells_per_radius: float = 7.0
-    most_points: int = 150_000
+    most_points: int = 100_000
     life_radii: float = 12.0
     step_radii: float = 0.8
     most_steps: int = 6
@@ -73,7 +73,8 @@ class Particles:
         self._velocity = self._grid.means(ras_of(np.asarray(velocity)[self._grid.chosen]))
         speed = np.linalg.norm(self._velocity, axis=1)
         self._fastest = float(speed.max())
-        self._moving = np.flatnonzero(speed[self._grid.cell_of_point] > self.settings.least_speed * self._fastest)
+        moving = speed[:-1] > self.settings.least_speed * self._fastest
+        self._starts = self._grid.points[self._grid.one_point[moving]]
         self._life_s = self.settings.life_radii * self._grid.radius / max(1e3 * float(np.percentile(speed, 75)), 1e-6)
 
     def advance(self, seconds: float) -> None:
@@ -110,11 +111,10 @@ class Particles:
         display.SetVisibility(self.appearance.particles)
 
     def _places(self, count: int) -> Array:
-        """Random points of the field where the blood moves, as evenly in space as the field's points are."""
+        """Points of the field in cells drawn at random where the blood moves: as even in space as the cells are."""
         assert self._grid is not None
-        if len(self._moving) == 0:
-            return np.tile(self._grid.points[:1], (count, 1))
-        return self._grid.points[self._moving[self._random.integers(0, len(self._moving), count)]]
+        starts = self._starts if len(self._starts) else self._grid.points[:1]
+        return starts[self._random.integers(0, len(starts), count)]
 
     def _at(self, x: Array) -> Array:
         assert self._grid is not None
@@ -156,6 +156,7 @@ class _Grid:
     low            (3,) RAS of the grid's corner; an empty rim as wide as a step lies around the points
     number         flat (x, y, z): number of a cell among those that hold points; the last number for all others
     chosen         points of the field; cell_of_point the cell of each, points their RAS
+    one_point      (cells,) one of them in each cell
     """
 
     low: Array
@@ -167,6 +168,7 @@ class _Grid:
     chosen: Array
     cell_of_point: Array
     points: Array
+    one_point: Array
 
     def cell_of(self, x: Array) -> Array:
         """(n,) number of the cell; x must lie on the grid, rim included."""
@@ -202,4 +204,7 @@ def _grid_of(snapshot: Snapshot, settings: ParticleSettings) -> _Grid | None:
     cells = int(filled.sum())
     number = np.full(len(filled), cells, np.int32)
     number[filled] = np.arange(cells)
-    return _Grid(low, float(size), radius, shape, number, cells, chosen, number[flat], x)
+    cell_of_point = number[flat]
+    one_point = np.zeros(cells, np.int64)
+    one_point[cell_of_point] = np.arange(len(x))
+    return _Grid(low, float(size), radius, shape, number, cells, chosen, cell_of_point, x, one_point)

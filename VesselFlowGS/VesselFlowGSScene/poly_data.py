@@ -23,15 +23,17 @@ def poly_data(
     *,
     triangles: Array | None = None,
     lines: Array | None = None,
+    strips: tuple[Array, Array] | None = None,
     vectors: str | None = None,
     normals: Array | None = None,
 ) -> vtkPolyData:
-    """Points (n, 3) in RAS with arrays (n,) or (n, 3); without triangles and lines one vertex cell shows them all.
+    """Points (n, 3) in RAS with arrays (n,) or (n, 3); without cells one vertex cell shows them all.
 
     The arrays are held, not copied: hand over fresh ones and do not write into them afterwards.
 
     triangles  (m, 3)
     lines      offsets (k + 1,) into the points
+    strips     triangle strips: offsets and the numbers of their points
     vectors    the one array that MRML turns with the points (model files and transforms turn the active one alone)
     """
     data = vtkPolyData()
@@ -40,6 +42,8 @@ def poly_data(
     data.SetPoints(held)
     if triangles is not None:
         data.SetPolys(_cells(np.arange(0, 3 * len(triangles) + 1, 3), np.asarray(triangles).ravel()))
+    elif strips is not None:
+        data.SetStrips(_cells(*strips))
     elif lines is not None:
         data.SetLines(_cells(np.asarray(lines), np.arange(len(points))))
     else:

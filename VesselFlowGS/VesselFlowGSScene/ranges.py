@@ -18,6 +18,8 @@ PA_PER_MMHG = 133.322
 ATTRIBUTE = "VesselFlowGS.Range."
 Array = NDArray[Any]
 Range = tuple[float, float]
+# Widths between powers of ten whose quarters read well at the five labels of a legend.
+WIDTHS = (1.0, 1.2, 1.6, 2.0, 2.4, 2.8, 3.2, 3.6, 4.0, 4.8, 5.2, 6.0, 6.4, 7.2, 8.0, 9.2, 10.0, 12.0)
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class RangeSettings:
     margin       of the held width: how far the values may leave a held range before it moves
     least_share  of the held width: a range that fills less of it is taken anew
     most_values  the percentiles are taken of so many values at most, evenly chosen
-    steps        the ends are round to the power of ten below the width, divided by this
+    steps        the lower end is round to the power of ten below the width, divided by this
     """
 
     low_percentile: float = 2.0
@@ -145,7 +147,9 @@ def _rounded(low: float, high: float, steps: float) -> Range:
     if high - low < 1e-9 * max(abs(low), abs(high), 1e-3):
         return ordered(low, high)
     step = 10.0 ** floor(log10(high - low)) / steps
-    return floor(low / step + 1e-6) * step, -floor(-high / step + 1e-6) * step
+    low = floor(low / step + 1e-6) * step
+    power = 10.0 ** floor(log10(high - low))
+    return low, low + power * next(width for width in WIDTHS if width * power * (1 + 1e-9) >= high - low)
 
 
 def _read(text: str | None) -> Range | None:

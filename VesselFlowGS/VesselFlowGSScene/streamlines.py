@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from vtkmodules.vtkCommonDataModel import vtkPolyData
-from vtkmodules.vtkFiltersCore import vtkTubeFilter
 
 from VesselFlowGSLib.results.snapshot import Polylines, Snapshot
 from VesselFlowGSScene.appearance import Appearance
@@ -16,6 +17,8 @@ from VesselFlowGSScene.colours import Scale, paint
 from VesselFlowGSScene.frames import ras_of
 from VesselFlowGSScene.lumen import phase_of
 from VesselFlowGSScene.poly_data import VELOCITY, fingerprint, mark, mark_of, poly_data
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class StreamlineSettings:
 
 
 def streamline_data(snapshot: Snapshot, appearance: Appearance, phase: int | None = None) -> vtkPolyData:
-    """Tubes of the appearance's width in RAS with Speed_m_s and Velocity_m_s; empty where there are no lines.
+    """Tubes of the appearance's width in RAS with Speed_m_s and, as active vectors, Velocity_m_s; empty without lines.
+
+    Where there are too many points for tubes, the lines themselves.
 
     phase  number of one of the snapshot's phases; its own lines where it has some, else the snapshot's
     """
@@ -35,23 +40,26 @@ def streamline_data(snapshot: Snapshot, appearance: Appearance, phase: int | Non
     if lines is None or len(lines.points) == 0:
         return vtkPolyData()
     settings = StreamlineSettings()
-    data = _tubes(line_data(lines), appearance.streamline_width_mm / 2, settings)
+    arrays = _shown_arrays(lines)
+    if len(lines.points) > settings.most_points:
+        points = ras_of(np.asarray(lines.points, np.float32))
+        data = poly_data(points, arrays, lines=lines.offsets, vectors=VELOCITY)
+    else:
+        data = tubes(lines, arrays, appearance.streamline_width_mm / 2, settings.sides)
     return mark(data, _made_of(lines, appearance))
 
 
-def line_data(lines: Polylines) -> vtkPolyData:
-    """The curves themselves in RAS with Speed_m_s and, as the active vectors, Velocity_m_s."""
-    velocity = np.asarray(lines.arrays["velocity"], np.float32) if "velocity" in lines.arrays else None
+def _shown_arrays(lines: Polylines) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    velocity = lines.arrays.get("velocity")
     speed = lines.arrays.get("speed")
     if speed is None and velocity is not None:
         speed = np.linalg.norm(velocity, axis=1)
-    arrays = {}
     if speed is not None:
         arrays["Speed_m_s"] = np.array(speed, np.float32)
     if velocity is not None:
-        arrays[VELOCITY] = ras_of(velocity)
-    points = ras_of(np.asarray(lines.points, np.float32))
-    return poly_data(points, arrays, lines=lines.offsets, vectors=VELOCITY)
+        arrays[VELOCITY] = ras_of(np.asarray(velocity, np.float32))
+    return arrays
 
 
 def lines_of(snapshot: Snapshot, phase: int | None) -> Polylines | None:
@@ -94,18 +102,55 @@ def with_display(node: Any) -> Any:
     return node.GetDisplayNode()
 
 
-def _tubes(data: vtkPolyData, radius: float, settings: StreamlineSettings) -> vtkPolyData:
-    if data.GetNumberOfPoints() > settings.most_points:
-        return data
-    tube = vtkTubeFilter()
-    tube.SetInputData(data)
-    tube.SetRadius(radius)
-    tube.SetNumberOfSides(settings.sides)
-    tube.Update()
-    made = vtkPolyData()
-    made.ShallowCopy(tube.GetOutput())
-    made.GetPointData().SetActiveVectors(VELOCITY)
-    return made
+def tubes(lines: Polylines, arrays: Mapping[str, Array], radius: float, sides: int) -> vtkPolyData:
+    """Tubes in RAS around curves of LPS points, as triangle strips, with the curves' arrays on all their points.
+
+    The sections are turned after one axis for each curve, the one it runs along the least: quicker than carrying a
+    frame along, and no other to the eye at the width of a streamline.
+    """
+    x = ras_of(np.asarray(lines.points, np.float32))
+    offsets = np.asarray(lines.offsets, np.int64)
+    along = _tangents(x, offsets)
+    steepest = np.maximum.reduceat(np.abs(along), offsets[:-1], axis=0)
+    axis = np.eye(3, dtype=np.float32)[np.repeat(steepest.argmin(1), np.diff(offsets))]
+    first = _unit(_cross(along, axis))
+    second = _cross(along, first)
+    turn = (2 * np.pi * np.arange(sides) / sides).astype(np.float32)
+    outwards = np.cos(turn)[:, None] * first[:, None] + np.sin(turn)[:, None] * second[:, None]
+    points = x[:, None] + np.float32(radius) * outwards
+    on_tube = {name: np.repeat(values, sides, axis=0) for name, values in arrays.items()}
+    corner = np.arange(len(x) * sides).reshape(-1, sides)
+    strips = np.stack([np.roll(corner, -1, axis=1), corner], -1).transpose(1, 0, 2)
+    ends = 2 * (offsets[:-1] + len(x) * np.arange(sides)[:, None]).ravel()
+    return poly_data(
+        points.reshape(-1, 3),
+        on_tube,
+        strips=(np.append(ends, strips.size), strips.ravel()),
+        vectors=VELOCITY,
+        normals=outwards.reshape(-1, 3),
+    )
+
+
+def _tangents(x: Array, offsets: Array) -> Array:
+    step = np.zeros_like(x)
+    step[:-1] = x[1:] - x[:-1]
+    # at the last point of a curve the step would lead to the next curve: the one before it stands for it
+    last = offsets[1:] - 1
+    step[last] = step[np.maximum(last - 1, offsets[:-1])] * (np.diff(offsets) > 1)[:, None]
+    mean = step.copy()
+    mean[1:] += step[:-1]
+    mean[offsets[:-1]] = step[offsets[:-1]]
+    return _unit(mean)
+
+
+def _unit(vectors: Array) -> Array:
+    size = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    return vectors / np.maximum(size, 1e-20)[:, None]
+
+
+def _cross(a: Array, b: Array) -> Array:
+    p, q = a.T, b.T
+    return np.stack([p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]], -1)
 
 
 def _made_of(lines: Polylines, appearance: Appearance) -> str:
