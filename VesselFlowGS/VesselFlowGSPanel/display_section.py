@@ -86,11 +86,11 @@ class DisplaySection(Section):
         self.ui.displayNote.text = display_note(snapshot, appearance)
         self.ui.displayNote.visible = bool(self.ui.displayNote.text)
         self._show_findings(snapshot)
+        self._remember_range(case, appearance)
         if self._shown is None:
             # of a case that is there already: it looks as it was left
             self._shown = self._key(case, appearance)
             self._drive_particles(case, snapshot, appearance)
-            self._remember_range(case, appearance)
         elif self._is_stale(case, snapshot, appearance):
             self._show.ask()
 

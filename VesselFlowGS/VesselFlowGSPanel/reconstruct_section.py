@@ -241,6 +241,8 @@ def stage_text(running: Any | None) -> str:
         return _("Stopped by an error.")
     if state is State.CANCELLING:
         return _("Stopping…")
+    if running.preparing:
+        return _("The study is being written for the worker…")
     if running.progress is None:
         return _("The worker starts…")
     return _("{stage}: {doing}").format(stage=running.progress.stage, doing=running.progress.doing)
