@@ -92,6 +92,7 @@ def open_scene(colour_files: Path | None = None) -> OpenedScene:
     cache = tempfile.TemporaryDirectory(prefix="slicer-cache-", ignore_cleanup_errors=True)
     share = colour_files.parent if colour_files is not None else Path(cache.name) / "share"
     (Path(cache.name) / "share" / "ColorFiles").mkdir(parents=True)
+    (Path(cache.name) / ".slicer-cache").touch()  # without it Slicer warns that the folder is no cache
     application.SetHomeDirectory(str(share.parent))
     application.SetShareDirectory(share.name)
     application.SetMRMLScene(scene)

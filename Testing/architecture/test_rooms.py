@@ -72,7 +72,13 @@ def test_every_file_says_what_it_is(path):
 def test_tests_mirror_the_rooms():
     rooms = {p.name for part in ("VesselFlowGSLib", "VesselFlowGS") for p in (ROOT / part).iterdir() if p.is_dir()}
     for path in (ROOT / "Testing").rglob("test_*.py"):
-        assert path.relative_to(ROOT / "Testing").parts[0] in rooms | {"cli", "architecture", "packaging", "Host", "Benchmarks"}
+        assert path.relative_to(ROOT / "Testing").parts[0] in rooms | {
+            "cli",
+            "architecture",
+            "packaging",
+            "Host",
+            "Benchmarks",
+        }
 
 
 def test_the_newest_version_of_the_changelog_is_the_package_s():
