@@ -98,14 +98,15 @@ class Case:
     def folder(self) -> int:
         """The case's item in the subject hierarchy; made anew where somebody removed it."""
         tree = self._tree
-        found = _items_below(tree, tree.GetSceneItemID())
-        for item in found:
-            # the id of a node may change when a scene is read into another one: the name is the second key
+        # where the case's nodes lie: ids and names may be another case's after a scene was read into this one
+        for role in Role:
+            for node in self.all(role) if role is not Role.VOLUME else ():
+                parent = tree.GetItemParent(tree.GetItemByDataNode(node)) if tree.GetItemByDataNode(node) else 0
+                if parent and tree.GetItemAttribute(parent, MARK):
+                    tree.SetItemAttribute(parent, MARK, self.node.GetID())
+                    return int(parent)
+        for item in _items_below(tree, tree.GetSceneItemID()):
             if tree.GetItemAttribute(item, MARK) == self.node.GetID():
-                return item
-        for item in found:
-            if tree.GetItemAttribute(item, MARK) and tree.GetItemName(item) == self.name:
-                tree.SetItemAttribute(item, MARK, self.node.GetID())
                 return item
         item = int(tree.CreateFolderItem(tree.GetSceneItemID(), self.name))
         tree.SetItemAttribute(item, MARK, self.node.GetID())
@@ -155,7 +156,7 @@ class Case:
         nodes = self.all(role)
         self.node.RemoveNodeReferenceIDs(role.value)
         for node in nodes:
-            self.scene.RemoveNode(node)
+            _remove_whole(node)
 
     def file(self, node: Any) -> None:
         """Put a node into the case's folder."""
@@ -168,6 +169,8 @@ class Case:
 
     def remove(self) -> None:
         """Remove the case with all nodes that it made; inputs of the user stay."""
+        # a browser whose nodes are gone would make new ones
+        self.drop(Role.BROWSER)
         for role in Role:
             if role is not Role.VOLUME:
                 self.drop(role)
@@ -181,6 +184,20 @@ class Case:
     @property
     def _tree(self) -> Any:
         return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
+
+
+def _remove_whole(node: Any) -> None:
+    """Remove a node with the nodes that show and store it, which the scene would keep."""
+    scene = node.GetScene()
+    helpers = []
+    if node.IsA("vtkMRMLStorableNode"):
+        helpers += [node.GetNthStorageNode(k) for k in range(node.GetNumberOfStorageNodes())]
+    if node.IsA("vtkMRMLDisplayableNode"):
+        helpers += [node.GetNthDisplayNode(k) for k in range(node.GetNumberOfDisplayNodes())]
+    scene.RemoveNode(node)
+    for helper in helpers:
+        if helper is not None and helper.GetScene() is scene:
+            scene.RemoveNode(helper)
 
 
 def _items_below(tree: Any, parent: int) -> list[int]:
