@@ -1,0 +1,120 @@
+"""Single frames of a run for looking at: from its sequence or its DICOM file, subtracted where there is a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from vtk.util.numpy_support import vtk_to_numpy
+
+from VesselFlowGSLib.errors import InputError
+from VesselFlowGSScene.runs import INTENSITY, Intensity, RunEntry, sequence_of, value
+
+Image = NDArray[np.float32]
+
+# without mask frames said anywhere, this frame (from 1) is taken for one: contrast does not come at once
+MASK_WHERE_NONE_IS_SAID = (1,)
+
+
+class FilmFrames:
+    """The frames of one run, one at a time. Nothing of the scene is held.
+
+    Frames are shown as the reconstruction sees them: rows and columns flipped as entered.
+    """
+
+    def __init__(self, entry: RunEntry, scene: Any = None) -> None:
+        self.entry = entry
+        self._scene = scene
+        self._decoded: NDArray[Any] | None = None
+        self._mask: Image | None = None
+
+    def __len__(self) -> int:
+        return self.entry.frames
+
+    def stored(self, frame: int) -> NDArray[Any]:
+        """(rows, columns) values of a frame, counted from 0. Raises InputError where they cannot be read."""
+        pixels = self._of_sequence(frame)
+        if pixels is None:
+            pixels = self._of_file(frame)
+        if pixels.shape != (self.entry.rows, self.entry.columns):
+            raise InputError(f"{self.entry.name}: frame {frame + 1} differs in size from its run. Load the run again.")
+        if value(self.entry, "flip_rows"):
+            pixels = pixels[::-1]
+        return pixels[:, ::-1] if value(self.entry, "flip_columns") else pixels
+
+    def contrast(self, frame: int) -> Image:
+        """(rows, columns) float32: how much more is absorbed than in the mask; vessels are bright.
+
+        Line integrals where gray levels are linear in the intensity; for looking at, without noise or exposure drift.
+        """
+        if self.entry.subtracted:
+            return -self._log(frame)
+        if self._mask is None:
+            chosen = self.entry.mask_frames or MASK_WHERE_NONE_IS_SAID
+            self._mask = np.mean([self._log(n - 1) for n in chosen], axis=0, dtype=np.float32)
+        return self._mask - self._log(frame)
+
+    def fullest(self) -> Iterator[Image]:
+        """The largest contrast of every pixel so far, frame by frame; the last one shows the whole filled vessel."""
+        most = self.contrast(0)
+        yield most
+        for frame in range(1, len(self)):
+            most = np.maximum(most, self.contrast(frame))
+            yield most
+
+    def _log(self, frame: int) -> Image:
+        """Log intensity up to scale and offset."""
+        pixels = self.stored(frame).astype(np.float32)
+        held = value(self.entry, INTENSITY)
+        if held is Intensity.LOG:
+            return pixels
+        if held is Intensity.LOG_BRIGHT:
+            return -pixels
+        return np.log(np.maximum(pixels, np.float32(0.5)))
+
+    def _of_sequence(self, frame: int) -> NDArray[Any] | None:
+        sequence = sequence_of(self.entry, self._scene)
+        node = None if sequence is None else sequence.GetNthDataNode(frame)
+        image = None if node is None else node.GetImageData()
+        if image is None or image.GetPointData().GetScalars() is None:
+            return None
+        columns, rows, _ = image.GetDimensions()
+        return np.array(vtk_to_numpy(image.GetPointData().GetScalars())).reshape(rows, columns)
+
+    def _of_file(self, frame: int) -> NDArray[Any]:
+        path = self.entry.source.file
+        if not path:
+            raise InputError(f"{self.entry.name}: neither its sequence nor its file is there. Load the run again.")
+        if self._decoded is not None:
+            return np.asarray(self._decoded[frame])
+        from pydicom import pixels
+
+        from VesselFlowGSLib.acquisition.xa import quiet_dicom
+
+        with quiet_dicom():
+            try:
+                return np.asarray(pixels.pixel_array(path, index=frame))
+            except Exception:  # no decoder of this kind of compression in this Python, or a damaged file
+                pass
+        self._decoded = self._all_by_itk(path)
+        return np.asarray(self._decoded[frame])
+
+    def _all_by_itk(self, path: str) -> NDArray[Any]:
+        """Every frame at once by Slicer's own reader, which knows all compressions."""
+        reader = slicer.vtkITKArchetypeImageSeriesScalarReader()
+        reader.SetArchetype(path)
+        reader.AddFileName(path)
+        reader.SetSingleFile(True)
+        reader.SetOutputScalarTypeToNative()
+        reader.SetDesiredCoordinateOrientationToNative()
+        reader.SetUseNativeOriginOn()
+        reader.SetDICOMImageIOApproachToGDCM()
+        reader.Update()
+        image = reader.GetOutput()
+        expected = (self.entry.columns, self.entry.rows, self.entry.frames)
+        if reader.GetErrorCode() or image.GetDimensions() != expected:
+            raise InputError(f"{self.entry.name}: its frames cannot be decoded. Export the run again, uncompressed.")
+        return np.array(vtk_to_numpy(image.GetPointData().GetScalars())).reshape(expected[::-1])
