@@ -23,7 +23,7 @@ class ToldJob:
     running  the Running of its case, to be polled
     """
 
-    def __init__(self, folder: Path, case: Case, appearance: Appearance = Appearance()) -> None:
+    def __init__(self, folder: Path, case: Case, appearance: Appearance | None = None) -> None:
         self.folder = folder
         write_job(folder, Job())
         (folder / FRAMES).mkdir()
@@ -31,7 +31,7 @@ class ToldJob:
         (folder / MESSAGES).touch()
         self._frames = 0
         client = Client(folder)
-        self.running = Running(case, client, appearance, client.follow)
+        self.running = Running(case, client, appearance or Appearance(), client.follow)
 
     def say(self, *messages: Message) -> list[Message]:
         """The messages come, and are heard."""

@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from VesselFlowGSLib.results.snapshot import Snapshot
+from VesselFlowGSLib.results.snapshot import Phase, Snapshot
 from VesselFlowGSPanel.following import Following
 from VesselFlowGSPanel.layout import show_chart, show_table
 from VesselFlowGSPanel.measured import (
@@ -29,6 +29,7 @@ from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.frames import lps_of
 
 if TYPE_CHECKING:
+    from VesselFlowGSLib.results.course import BranchCourse
     from VesselFlowGSLib.results.sections import FieldSampler, PlaneCut
     from VesselFlowGSScene.probe import Reading
 
@@ -45,7 +46,9 @@ class MeasureSection(Section):
         moved = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
         self._sampled: tuple[Snapshot, FieldSampler | None] | None = None
         self._at_phase: tuple[int | None, FieldSampler | None] | None = None
+        self._coursed: tuple[Snapshot, Phase | None, tuple[BranchCourse, ...]] | None = None
         self._placed: tuple[str, int, float] | None = None
+        self._probed = ""
         self._ours = False
         self._dragged = False
         self._measure = Throttle(MEASURE_MS, self.measure)
@@ -183,6 +186,7 @@ class MeasureSection(Section):
         from VesselFlowGSScene.cutplane import place_plane, remove_plane
         from VesselFlowGSScene.probe import place_probe, remove_probe
 
+        self._see_deletions(case)
         parameters = self.panel.parameters
         if parameters.cut_plane and lengths and _flows(snapshot):
             wanted = (case.node.GetID(), self._branch(lengths), float(self.ui.cutPosition.value))
@@ -195,16 +199,29 @@ class MeasureSection(Section):
                 self._ours = True
                 place_plane(case, snapshot, wanted[2], wanted[1])
                 self._ours = False
-        elif case.get(Role.CUT_PLANE) is not None and not parameters.cut_plane:
+        elif not parameters.cut_plane:
+            self._placed = None
             self._plane.follow(None)
             remove_plane(case)
         if parameters.probe and _flows(snapshot):
             place_probe(case, snapshot)
-        elif case.get(Role.PROBE) is not None and not parameters.probe:
+            self._probed = case.node.GetID()
+        elif not parameters.probe:
+            self._probed = ""
             self._probe.follow(None)
             remove_probe(case)
         self._plane.follow(case.get(Role.CUT_PLANE))
         self._probe.follow(case.get(Role.PROBE))
+
+    def _see_deletions(self, case: Case) -> None:
+        """A person who removes plane or probe from the scene does not want it any more."""
+        here = case.node.GetID()
+        if self._placed is not None and self._placed[0] == here and case.get(Role.CUT_PLANE) is None:
+            self._placed = None
+            self._set("cut_plane", False)
+        if self._probed == here and case.get(Role.PROBE) is None:
+            self._probed = ""
+            self._set("probe", False)
 
     def _plane_moved(self) -> None:
         if not self._ours:
@@ -238,13 +255,21 @@ class MeasureSection(Section):
     def _drop_text(self, snapshot: Snapshot | None) -> str:
         if snapshot is None or snapshot.centreline is None:
             return ""
-        from VesselFlowGSLib.results.course import course_of
-
-        courses = course_of(snapshot, self._phase())
+        courses = self._courses(snapshot)
         if not courses:
             return ""
         course = courses[min(max(int(self.panel.parameters.branch), 0), len(courses) - 1)]
         return drop_text(drop_between(course, self.ui.fromPosition.value, self.ui.toPosition.value))
+
+    def _courses(self, snapshot: Snapshot) -> tuple[BranchCourse, ...]:
+        """Along every branch at the instant that is shown; made once a snapshot and once a phase."""
+        number = self._phase()
+        phase = None if number is None or number >= len(snapshot.phases) else snapshot.phases[number]
+        if self._coursed is None or self._coursed[0] is not snapshot or self._coursed[1] is not phase:
+            from VesselFlowGSLib.results.course import course_of
+
+            self._coursed = (snapshot, phase, course_of(snapshot, phase))
+        return self._coursed[2]
 
     def _show_balance(self, snapshot: Snapshot | None) -> None:
         balance = balance_of(snapshot) if snapshot is not None and _flows(snapshot) else None
@@ -275,7 +300,8 @@ class MeasureSection(Section):
         self._measure.stop()
         for followed in (self._plane, self._probe, self._browser):
             followed.follow(None)
-        self._sampled = self._at_phase = self._placed = None
+        self._sampled = self._at_phase = self._coursed = self._placed = None
+        self._probed = ""
         self._dragged = False
 
 

@@ -46,6 +46,8 @@ class TimeSection(Section):
             self._let_go()
 
     def update(self) -> None:
+        if self.panel.parameters is None:
+            return
         case, snapshot = self.panel.case, self.panel.snapshot
         browser = case.get(Role.BROWSER) if case is not None else None
         self._browser.follow(browser)

@@ -37,7 +37,8 @@ def digits(value: float) -> str:
         return UNKNOWN
     if value == 0:
         return "0"
-    size = math.floor(math.log10(abs(value)))
+    # of the rounded value: 9.999 is 10.0
+    size = int(f"{value:.2e}".partition("e")[2])
     if -4 <= size < 6:
         return f"{value:.{max(0, 2 - size)}f}"
     return f"{value:.2e}"
