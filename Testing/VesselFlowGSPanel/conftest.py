@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+# scenes with films and volumes are made there
+sys.path.append(str(Path(__file__).parents[1] / "VesselFlowGSScene"))
 
 
 @pytest.fixture

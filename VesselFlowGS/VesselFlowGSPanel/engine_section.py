@@ -16,13 +16,10 @@ from VesselFlowGSPanel import installation
 from VesselFlowGSPanel.installation import Checking, Environment, Outcome
 from VesselFlowGSPanel.parameters import Where
 from VesselFlowGSPanel.section import Section
-from VesselFlowGSPanel.table import fill_cell, show_rows
+from VesselFlowGSPanel.table import GREEN, RED, YELLOW, fill_cell, show_rows
 
 POLL_MS = 200
 GIVE_UP_AFTER_MS = 240_000
-RED = "#f4b8b8"
-YELLOW = "#f6e6b0"
-GREEN = "#cfe8cf"
 
 
 class EngineSection(Section):
@@ -201,15 +198,17 @@ class EngineSection(Section):
 
     def _show_packages(self, packages: tuple[Package, ...]) -> None:
         found = {package.name: package for package in packages}
+        # what is not good stands first
+        order = sorted(NEEDED, key=lambda n: n.name in found and found[n.name].state == "good")
         rows = []
-        for needed in NEEDED:
+        for needed in order:
             package = found.get(needed.name)
             version = package.version if package is not None else ""
             need = f"≥ {needed.floor}" + (" " + _("(optional)") if needed.optional else "")
             rows.append((needed.name, version or "–", need, _state(package)))
         table = self.ui.packagesTable
         show_rows(table, (_("package"), _("version"), _("needed"), _("state")), rows)
-        for row, needed in enumerate(NEEDED):
+        for row, needed in enumerate(order):
             package = found.get(needed.name)
             if package is not None:
                 fill_cell(table, row, 3, _state(package), colour=_colour(package), tooltip=package.detail)
