@@ -17,7 +17,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSScene.case import Case, Role
-from VesselFlowGSScene.poly_data import poly_data
+from VesselFlowGSScene.poly_data import fingerprint, poly_data
 from VesselFlowGSScene.projection import Drawing, Vessel, cameras_of, drawing_of, vessel_of_mesh
 from VesselFlowGSScene.runs import RunEntry
 from VesselFlowGSScene.scene_geometry import grid_of_segments, has_labelmap, surface_of_model, surface_of_segments
@@ -140,7 +140,8 @@ SHOWN = "VesselFlowGS.Run"
 
 
 def _mark(entry: RunEntry) -> str:
-    return f"{entry.source.sequence}|{entry.source.instance_uid}|{entry.name}"
+    """Tells runs apart without naming them: the scene may be handed on."""
+    return fingerprint(entry.source.sequence, entry.source.instance_uid, entry.name)
 
 
 def _spacing(entry: RunEntry) -> tuple[float, float]:
