@@ -20,6 +20,7 @@ from VesselFlowGSScene.appearance import Appearance
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.lumen import lumen_data
 from VesselFlowGSScene.show import show
+from VesselFlowGSScene.tables import TIME
 from VesselFlowGSScene.timebase import Filmed, TimeBaseSettings, clock_of
 
 EVERYTHING = Appearance(glyphs=True, glyph_count=100)
@@ -186,7 +187,7 @@ def test_one_slider_moves_film_and_phases(opened_scene: Any, scene: Any, beating
         nearest = round(within / beating.period_s * PHASES) % PHASES
         assert timebase.phase_at(case) == nearest
         assert np.array_equal(wall(case, "Pressure_mmHg"), pressure_of(beating, nearest))
-        cursor = slicer.util.arrayFromTableColumn(case.get(Role.CURSOR_TABLE), timebase.TIME_COLUMN)
+        cursor = slicer.util.arrayFromTableColumn(case.get(Role.CURSOR_TABLE), TIME)
         assert cursor == pytest.approx([within, within], abs=1e-9)
     # between two frames the earlier one stands
     step(opened_scene, case, beating.phases[1].time_s)

@@ -30,6 +30,7 @@ class Role(str, Enum):
     LUMEN_SERIES = "lumen over time"
     GLYPH_SERIES = "velocity arrows over time"
     STREAMLINE_SERIES = "streamlines over time"
+    COURSE_SERIES = "course along the centreline over time"
     CURSOR_TABLE = "time cursor"
     CURSOR_SERIES = "time cursor over time"
     FILM_SERIES = "DSA over time"
@@ -119,8 +120,7 @@ class Case:
     def all(self, role: Role) -> list[Any]:
         """The nodes of a role that may have several."""
         found = (
-            self.node.GetNthNodeReference(role.value, k)
-            for k in range(self.node.GetNumberOfNodeReferences(role.value))
+            self.node.GetNthNodeReference(role.value, k) for k in range(self.node.GetNumberOfNodeReferences(role.value))
         )
         return [node for node in found if node is not None]
 
@@ -157,6 +157,14 @@ class Case:
         self.node.RemoveNodeReferenceIDs(role.value)
         for node in nodes:
             _remove_whole(node)
+
+    def take_out(self, role: Role, node: Any) -> None:
+        """Remove one node of a role that may have several."""
+        for k in range(self.node.GetNumberOfNodeReferences(role.value)):
+            if self.node.GetNthNodeReferenceID(role.value, k) == node.GetID():
+                self.node.RemoveNthNodeReferenceID(role.value, k)
+                break
+        _remove_whole(node)
 
     def file(self, node: Any) -> None:
         """Put a node into the case's folder."""

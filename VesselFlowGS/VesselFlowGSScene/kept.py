@@ -36,6 +36,8 @@ from VesselFlowGSScene.frames import lps_of, ras_of
 VECTORS = "velocity"
 COMPONENT = "|"
 PHASE = "@"
+OF_PHASE = "phase"
+STEADY = -1
 
 # what of a snapshot is plain enough for JSON
 _PLAIN = ("progress", "message", "geometry", "flow_status", "warnings", "provenance", "timings_s", "period_s", "shape")
@@ -49,14 +51,14 @@ def keep(case: Case, snapshot: Snapshot) -> None:
     _put(case, Role.KEPT_SURFACE, snapshot.surface, lambda s: _surface_data(s, _of_phases(phases, "surface")))
     _put(case, Role.KEPT_FIELD, snapshot.field, lambda f: _field_data(f, _of_phases(phases, "field")))
     _put(case, Role.KEPT_CENTRELINE, snapshot.centreline, lambda c: _lines_data(c, _of_phases(phases, "centreline")))
-    _put(case, Role.KEPT_STREAMLINES, snapshot.streamlines, lambda s: _lines_data(s, {}))
+    _put(case, Role.KEPT_STREAMLINES, _all_streamlines(snapshot), lambda s: _lines_data(s, {}))
     _put(case, Role.KEPT_CLOUD, snapshot.cloud, _cloud_data)
     node = case.put(Role.KEPT_SUMMARY, "vtkMRMLTextNode", hidden=True)
     node.SetText(json.dumps(_summary(snapshot)))
 
 
 def kept_snapshot(case: Case) -> Snapshot | None:
-    """The snapshot that a case keeps, or None where it keeps none. Streamlines of single phases are not kept."""
+    """The snapshot that a case keeps, or None where it keeps none."""
     node = case.get(Role.KEPT_SUMMARY)
     if node is None or not node.GetText():
         return None
@@ -64,11 +66,12 @@ def kept_snapshot(case: Case) -> Snapshot | None:
     surface = _data(case, Role.KEPT_SURFACE)
     field = _data(case, Role.KEPT_FIELD)
     centreline = _data(case, Role.KEPT_CENTRELINE)
-    streams = _data(case, Role.KEPT_STREAMLINES)
+    kept_streams = _data(case, Role.KEPT_STREAMLINES)
+    streams = {} if kept_streams is None else _streamlines_by_phase(_lines(kept_streams))
     cloud = _data(case, Role.KEPT_CLOUD)
     parts = {name: _arrays(data) for name, data in (("surface", surface), ("field", field), ("centreline", centreline))}
     phases = tuple(
-        Phase(time, **{name: _of_phase(arrays, k) for name, arrays in parts.items()})
+        Phase(time, **{name: _of_phase(arrays, k) for name, arrays in parts.items()}, streamlines=streams.get(k))
         for k, time in enumerate(held["phase_times_s"])
     )
     plain = {name: held[name] for name in _PLAIN}
@@ -78,7 +81,7 @@ def kept_snapshot(case: Case) -> Snapshot | None:
         surface=None if surface is None else _surface(surface),
         field=None if field is None else _mesh(field),
         centreline=None if centreline is None else _lines(centreline),
-        streamlines=None if streams is None else _lines(streams),
+        streamlines=streams.get(STEADY),
         cloud=None if cloud is None else _cloud(cloud),
         figures={name: _figure(f) for name, f in held["figures"].items()},
         phases=phases,
@@ -206,6 +209,41 @@ def _cloud(data: vtkPointSet) -> CloudArrays:
         velocity=arrays.get(VECTORS),
         **{name: arrays.get(name) for name in (*_CLOUD_COLUMNS, *_CLOUD_ROWS)},
     )
+
+
+def _all_streamlines(snapshot: Snapshot) -> Polylines | None:
+    """The snapshot's lines and those of its phases as one, with the number of the phase at every point."""
+    held = {STEADY: snapshot.streamlines, **{k: phase.streamlines for k, phase in enumerate(snapshot.phases)}}
+    parts = [(number, lines) for number, lines in held.items() if lines is not None]
+    if not parts:
+        return None
+    names = set.intersection(*(set(lines.arrays) for _, lines in parts))
+    starts = np.cumsum([0, *(len(lines.points) for _, lines in parts)])
+    arrays = {name: np.concatenate([np.asarray(lines.arrays[name]) for _, lines in parts]) for name in names}
+    arrays[OF_PHASE] = np.concatenate([np.full(len(lines.points), number, np.float32) for number, lines in parts])
+    return Polylines(
+        np.concatenate([np.asarray(lines.points) for _, lines in parts]),
+        np.concatenate(
+            [[0], *(start + np.asarray(lines.offsets)[1:] for start, (_, lines) in zip(starts, parts, strict=False))]
+        ),
+        arrays,
+    )
+
+
+def _streamlines_by_phase(kept: Polylines) -> dict[int, Polylines]:
+    """The inverse of _all_streamlines; STEADY: the snapshot's own."""
+    arrays = dict(kept.arrays)
+    number = arrays.pop(OF_PHASE, np.full(len(kept.points), STEADY)).astype(int)
+    offsets = np.asarray(kept.offsets)
+    found = {}
+    for phase in np.unique(number).tolist():
+        points = np.flatnonzero(number == phase)
+        first, last = int(points[0]), int(points[-1]) + 1
+        inside = offsets[(offsets >= first) & (offsets <= last)]
+        found[phase] = Polylines(
+            kept.points[first:last], inside - first, {name: values[first:last] for name, values in arrays.items()}
+        )
+    return found
 
 
 def _steady(arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,14 +9,28 @@ from typing import Any, Protocol
 import numpy as np
 import slicer
 from numpy.typing import NDArray
-from vtkmodules.util.numpy_support import numpy_to_vtk
-from vtkmodules.vtkCommonCore import vtkStringArray
-from vtkmodules.vtkCommonDataModel import vtkTable
 
 from VesselFlowGSLib.results.snapshot import Snapshot
 from VesselFlowGSScene.case import Case, Role
-from VesselFlowGSScene.ranges import PA_PER_MMHG
-from VesselFlowGSScene.timebase import MARK_COLUMN, TIME_COLUMN, cursor_rows, set_cursor_range
+from VesselFlowGSScene.tables import (
+    AREA,
+    CURSOR,
+    FLOW,
+    FROM_INLET,
+    HEALTHY_AREA,
+    PRESSURE,
+    PRESSURE_HIGH,
+    PRESSURE_LOW,
+    TIME,
+    branch_name,
+    column_name,
+    course_columns,
+    courses_at,
+    cursor_rows,
+    flow_columns,
+    rows,
+)
+from VesselFlowGSScene.timebase import set_cursor_range
 
 Array = NDArray[Any]
 CURVE = "VesselFlowGS.Curve"
@@ -54,63 +68,63 @@ class Curve:
 
 
 def course_charts(case: Case, snapshot: Snapshot, phase: int | None = None) -> tuple[Any | None, Any | None]:
-    """Pressure and area along every branch: the two chart nodes, each None where there are no such values.
+    """Pressure and area along every branch, over the way from the inlet: the chart nodes, None without such values.
 
     phase  number of the phase, None for the snapshot's own values (of a pulsatile flow: the mean)
-    The table holds one group of columns per branch: arc length in mm from the branch's beginning, radius, area,
-    pressure in mmHg, flow, and the part of the diameter that is lost, in percent.
+    Dashed: the 90 % interval of the pressure where it is known, and the area of the healthy vessel. The table beside
+    them holds all of results.course for every branch. On a time base it follows the clock.
     """
-    from VesselFlowGSLib.results.course import course_of
-
-    courses = course_of(snapshot, phase)
+    courses = courses_at(snapshot, phase)
     if not courses:
-        for role in (Role.PRESSURE_CHART, Role.AREA_CHART, Role.COURSE_TABLE):
+        for role in (Role.PRESSURE_CHART, Role.AREA_CHART):
             _drop_chart(case, role)
+        case.drop(Role.COURSE_TABLE)
         return None, None
-    names = [branch_name(k, len(courses)) for k in range(len(courses))]
-    columns: dict[str, Array] = {}
-    for name, course in zip(names, courses, strict=True):
-        columns.update(_course_columns(name, course))
+    columns = course_columns(courses)
     table = _write(case, Role.COURSE_TABLE, columns)
+    x_of = [column_name(branch_name(k, len(courses)), FROM_INLET) for k in range(len(courses))]
 
-    def chart(role: Role, title: str, quantity: str) -> Any | None:
-        curves = [
-            Curve(name, table, f"{name}: arc length (mm)", f"{name}: {quantity}", _colour(k))
-            for k, name in enumerate(names)
-            if f"{name}: {quantity}" in columns
-        ]
-        return _draw(case, role, title, "arc length (mm)", quantity, curves)
+    def curves(quantity: str, dashed: Mapping[str, str]) -> list[Curve]:
+        found: list[Curve] = []
+        for k, x in enumerate(x_of):
+            branch = branch_name(k, len(courses))
+            for title, name in ((quantity, branch), *((title, f"{branch}, {what}") for title, what in dashed.items())):
+                if column_name(branch, title) in columns:
+                    y = column_name(branch, title)
+                    found.append(Curve(name, table, x, y, _colour(k), dashed=title is not quantity))
+        return found
 
+    def chart(role: Role, title: str, quantity: str, lines: list[Curve]) -> Any | None:
+        node = _draw(case, role, title, FROM_INLET, quantity, lines)
+        if node is not None:
+            _hold_range(node, snapshot, [line.y for line in lines])
+        return node
+
+    interval = {PRESSURE_LOW: "90 % from", PRESSURE_HIGH: "90 % to"}
     return (
-        chart(Role.PRESSURE_CHART, "Pressure along the centreline", "pressure (mmHg)"),
-        chart(Role.AREA_CHART, "Area along the centreline", "area (mm²)"),
+        chart(Role.PRESSURE_CHART, "Pressure along the centreline", PRESSURE, curves(PRESSURE, interval)),
+        chart(Role.AREA_CHART, "Area along the centreline", AREA, curves(AREA, {HEALTHY_AREA: "healthy"})),
     )
 
 
 def flow_chart(case: Case, snapshot: Snapshot) -> Any | None:
     """The flow of every branch over one period, with the time that is shown: its chart node; None for a steady flow."""
-    from VesselFlowGSLib.results.course import course_of
-
-    courses = [course_of(snapshot, k) for k in range(len(snapshot.phases))]
-    if len(courses) < 2 or any(course.flow_ml_s is None for branches in courses for course in branches):
+    columns = flow_columns(snapshot)
+    if not columns:
         _drop_chart(case, Role.FLOW_CHART)
         case.drop(Role.FLOW_TABLE)
         return None
-    count = len(courses[0])
-    names = [branch_name(k, count) for k in range(count)]
-    times = [phase.time_s for phase in snapshot.phases]
-    flows = np.array([[float(np.mean(course.flow_ml_s)) for course in branches] for branches in courses])
-    columns: dict[str, Array] = {TIME_COLUMN: np.asarray(times, float)}
-    columns |= {f"{name}: flow (ml/s)": flows[:, k] for k, name in enumerate(names)}
+    names = [name for name in columns if name != TIME]
     table = _write(case, Role.FLOW_TABLE, columns)
-    low, high = min(0.0, float(flows.min())), float(flows.max())
+    low = min(0.0, *(float(columns[name].min()) for name in names))
+    high = max(float(columns[name].max()) for name in names)
     cursor = case.put(Role.CURSOR_TABLE, "vtkMRMLTableNode", hidden=True)
     if cursor.GetNumberOfColumns() != 2:
-        cursor.SetAndObserveTable(cursor_rows(times[0], low, high))
+        cursor.SetAndObserveTable(cursor_rows(float(columns[TIME][0]), low, high))
     set_cursor_range(case, low, high)
-    curves = [Curve(name, table, TIME_COLUMN, f"{name}: flow (ml/s)", _colour(k)) for k, name in enumerate(names)]
-    curves.append(Curve("now", cursor, TIME_COLUMN, MARK_COLUMN, CURSOR_COLOUR, dashed=True))
-    return _draw(case, Role.FLOW_CHART, "Flow over one period", TIME_COLUMN, "flow (ml/s)", curves)
+    curves = [Curve(branch_name(k, len(names)), table, TIME, name, _colour(k)) for k, name in enumerate(names)]
+    curves.append(Curve(CURSOR, cursor, TIME, CURSOR, CURSOR_COLOUR, dashed=True))
+    return _draw(case, Role.FLOW_CHART, "Flow over one period", TIME, FLOW, curves)
 
 
 def convergence_chart(case: Case, history: Sequence[Loss]) -> Any | None:
@@ -149,11 +163,6 @@ def figures_table(case: Case, snapshot: Snapshot) -> Any:
     return _write(case, Role.FIGURES_TABLE, columns)
 
 
-def branch_name(number: int, count: int) -> str:
-    """How plots and tables call a branch."""
-    return "vessel" if count == 1 else f"branch {number + 1}"
-
-
 def figure_name(name: str) -> str:
     """A figure's name as a person reads it."""
     return name.replace("_", " ").replace("wss", "wall shear stress")
@@ -163,42 +172,28 @@ def _unit(unit: str) -> str:
     return "" if unit == "1" else unit
 
 
-def _course_columns(name: str, course: Any) -> dict[str, Array]:
-    held: dict[str, Array | None] = {
-        "arc length (mm)": course.arc_length_mm,
-        "radius (mm)": course.radius_mm,
-        "area (mm²)": course.area_mm2,
-        "pressure (mmHg)": None if course.pressure_pa is None else np.asarray(course.pressure_pa) / PA_PER_MMHG,
-        "flow (ml/s)": course.flow_ml_s,
-        "diameter lost (%)": course.stenosis_percent,
-    }
-    return {f"{name}: {title}": np.asarray(values, float) for title, values in held.items() if values is not None}
-
-
 def _colour(number: int) -> tuple[float, float, float]:
     return BRANCH_COLOURS[number % len(BRANCH_COLOURS)]
 
 
 def _write(case: Case, role: Role, columns: Mapping[str, Array | list[str]]) -> Any:
-    """Put columns into the table node of a role; shorter ones end with "not a number", which plots leave out."""
     node = case.put(role, "vtkMRMLTableNode")
-    rows = max((len(values) for values in columns.values()), default=0)
-    table = vtkTable()
-    for name, values in columns.items():
-        if isinstance(values, list):
-            column = vtkStringArray()
-            for text in values:
-                column.InsertNextValue(text)
-        else:
-            padded = np.full(rows, np.nan)
-            padded[: len(values)] = values
-            column = numpy_to_vtk(padded, deep=True)
-        column.SetName(name)
-        table.AddColumn(column)
-    node.SetUseColumnTitleAsColumnHeader(False)
     node.SetLocked(True)
-    node.SetAndObserveTable(table)
+    node.SetAndObserveTable(rows(columns))
     return node
+
+
+def _hold_range(chart: Any, snapshot: Snapshot, names: Sequence[str]) -> None:
+    """Let the axis span all phases, so that it stands still while time runs."""
+    if not snapshot.phases:
+        chart.SetYAxisRangeAuto(True)
+        return
+    every = [course_columns(courses_at(snapshot, number)) for number in range(len(snapshot.phases))]
+    values = np.concatenate([columns[name] for columns in every for name in names if name in columns])
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.05 * (high - low) or 1.0
+    chart.SetYAxisRangeAuto(False)
+    chart.SetYAxisRange(low - margin, high + margin)
 
 
 def _draw(case: Case, role: Role, title: str, x_title: str, y_title: str, curves: Sequence[Curve]) -> Any | None:
@@ -217,7 +212,7 @@ def _draw(case: Case, role: Role, title: str, x_title: str, y_title: str, curves
             chart.AddAndObservePlotSeriesNodeID(node_id)
         for node in _series_of(case, role):
             if node.GetID() not in wanted:
-                case.scene.RemoveNode(node)
+                case.take_out(Role.CURVES, node)
     chart.SetTitle(title)
     chart.SetXAxisTitle(x_title)
     chart.SetYAxisTitle(y_title)
@@ -255,4 +250,4 @@ def _series_of(case: Case, role: Role) -> list[Any]:
 def _drop_chart(case: Case, role: Role) -> None:
     case.drop(role)
     for node in _series_of(case, role):
-        case.scene.RemoveNode(node)
+        case.take_out(Role.CURVES, node)

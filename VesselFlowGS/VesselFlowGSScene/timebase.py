@@ -21,18 +21,17 @@ from typing import Any
 import numpy as np
 import slicer
 from vtkmodules.util.numpy_support import vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkDoubleArray
-from vtkmodules.vtkCommonDataModel import vtkPolyData, vtkTable
+from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.results.snapshot import Phase, Snapshot
 from VesselFlowGSScene.appearance import Appearance
 from VesselFlowGSScene.case import Case, Role
+from VesselFlowGSScene.tables import CURSOR, course_columns, courses_at, cursor_rows, rows
 
 CLOCK = "VesselFlowGS.Clock"
 CURSOR_RANGE = "VesselFlowGS.CursorRange"
-TIME_COLUMN = "time (s)"
-MARK_COLUMN = "now"
+RUN = "VesselFlowGS.Run"
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def time_base_steps(
             moving.take(number)
             done += 1
             yield done / total
-    _install(case, clock, series, filmed, settings)
+    _install(case, snapshot, clock, series, filmed, settings)
     yield 1.0
 
 
@@ -117,7 +116,7 @@ def remove_time_base(case: Case) -> None:
     for role in (
         Role.BROWSER,
         Role.CURSOR_SERIES,
-        Role.CURSOR_TABLE,
+        Role.COURSE_SERIES,
         Role.LUMEN_SERIES,
         Role.GLYPH_SERIES,
         Role.STREAMLINE_SERIES,
@@ -238,7 +237,12 @@ def _points(data: vtkPolyData) -> Any:
 
 
 def _install(
-    case: Case, clock: Clock, series: Sequence[_Moving], filmed: Sequence[Filmed], settings: TimeBaseSettings
+    case: Case,
+    snapshot: Snapshot,
+    clock: Clock,
+    series: Sequence[_Moving],
+    filmed: Sequence[Filmed],
+    settings: TimeBaseSettings,
 ) -> None:
     shown = time_at(case)
     browser = case.put(Role.BROWSER, "vtkMRMLSequenceBrowserNode")
@@ -247,6 +251,7 @@ def _install(
         browser.SetPlaybackActive(False)
         browser.RemoveAllSequenceNodes()
         _install_cursor(case, browser, clock)
+        _install_course(case, browser, clock, snapshot)
         present = {moving.role for moving in series}
         for role in (Role.LUMEN_SERIES, Role.GLYPH_SERIES, Role.STREAMLINE_SERIES):
             if role not in present:
@@ -270,18 +275,12 @@ def _fill(sequence: Any, clock: Clock, moving: _Moving, settings: TimeBaseSettin
     before = sequence.StartModify()
     sequence.RemoveAllDataNodes()
     _set_index(sequence)
-    stride = _stride(moving.items, settings)
-    last = None
-    for time, phase in zip(clock.times_s, clock.phases, strict=True):
-        assert phase is not None
-        taken = phase - phase % stride
-        if taken != last:
-            empty = slicer.vtkMRMLModelNode()
-            # a step replaces the attributes of what is shown by those of the item
-            _copy_attributes(moving.node, empty)
-            held = sequence.SetDataNodeAtValue(empty, index_value(time))
-            held.SetAndObservePolyData(moving.items[taken])
-            last = taken
+    for time, number in _changes(clock, _stride(moving.items, settings)):
+        empty = slicer.vtkMRMLModelNode()
+        # a step replaces the attributes of what is shown by those of the item
+        _copy_attributes(moving.node, empty)
+        held = sequence.SetDataNodeAtValue(empty, index_value(time))
+        held.SetAndObservePolyData(moving.items[number])
     sequence.EndModify(before)
     return sequence
 
@@ -310,16 +309,37 @@ def _install_cursor(case: Case, browser: Any, clock: Clock) -> None:
     browser.AddProxyNode(table, sequence, False)
 
 
-def cursor_rows(time_s: float, low: float, high: float) -> vtkTable:
-    """Two rows: a line across a plot over time."""
-    rows = vtkTable()
-    for name, values in ((TIME_COLUMN, (time_s, time_s)), (MARK_COLUMN, (low, high))):
-        column = vtkDoubleArray()
-        column.SetName(name)
-        for value in values:
-            column.InsertNextValue(value)
-        rows.AddColumn(column)
-    return rows
+def _install_course(case: Case, browser: Any, clock: Clock, snapshot: Snapshot) -> None:
+    """What runs along the centreline at each phase, so that its plots follow the clock."""
+    if not any(phase.centreline for phase in snapshot.phases) or not courses_at(snapshot):
+        case.drop(Role.COURSE_SERIES)
+        return
+    sequence = case.put(Role.COURSE_SERIES, "vtkMRMLSequenceNode", hidden=True)
+    table = case.put(Role.COURSE_TABLE, "vtkMRMLTableNode")
+    table.SetLocked(True)
+    before = sequence.StartModify()
+    sequence.RemoveAllDataNodes()
+    _set_index(sequence)
+    made = {number: rows(course_columns(courses_at(snapshot, number))) for number in range(len(snapshot.phases))}
+    for time, number in _changes(clock):
+        empty = slicer.vtkMRMLTableNode()
+        empty.SetLocked(True)
+        _copy_attributes(table, empty)
+        held = sequence.SetDataNodeAtValue(empty, index_value(time))
+        held.SetAndObserveTable(made[number])
+    sequence.EndModify(before)
+    browser.AddProxyNode(table, sequence, False)
+
+
+def _changes(clock: Clock, stride: int = 1) -> Iterator[tuple[float, int]]:
+    """The instants at which another phase begins to be shown, and its number; of every so many phases one is taken."""
+    last = None
+    for time, phase in zip(clock.times_s, clock.phases, strict=True):
+        assert phase is not None
+        taken = phase - phase % stride
+        if taken != last:
+            yield time, taken
+            last = taken
 
 
 def cursor_range(case: Case) -> tuple[float, float]:
@@ -340,23 +360,44 @@ def set_cursor_range(case: Case, low: float, high: float) -> None:
         tables += [sequence.GetNthDataNode(k) for k in range(sequence.GetNumberOfDataNodes())]
     for table in tables:
         if table is not None and table.GetNumberOfColumns() == 2:
-            column = table.GetTable().GetColumnByName(MARK_COLUMN)
+            column = table.GetTable().GetColumnByName(CURSOR)
             column.SetValue(0, low)
             column.SetValue(1, high)
             table.GetTable().Modified()
 
 
 def _install_films(case: Case, browser: Any, filmed: Sequence[Filmed], settings: TimeBaseSettings) -> None:
-    case.drop(Role.FILM_SERIES)
-    case.drop(Role.FILM_VOLUMES)
+    used = []
     for run in filmed:
         proxy = _proxy_of(run.series, browser)
-        sequence = run.series if _has_clock(run, settings) else _on_clock(case, run)
+        sequence = run.series
+        if not _has_clock(run, settings):
+            sequence = _of_run(case, Role.FILM_SERIES, "vtkMRMLSequenceNode", run)
+            _fill_film(sequence, run)
+            used.append(sequence)
         if proxy is None:
-            proxy = case.add(Role.FILM_VOLUMES, run.series.GetNthDataNode(0).GetClassName(), run.series.GetName())
-            proxy.CopyContent(run.series.GetNthDataNode(0))
-            proxy.CreateDefaultDisplayNodes()
+            first = run.series.GetNthDataNode(0)
+            proxy = _of_run(case, Role.FILM_VOLUMES, first.GetClassName(), run)
+            used.append(proxy)
+            if proxy.GetDisplayNode() is None:
+                proxy.CopyContent(first)
+                proxy.CreateDefaultDisplayNodes()
         browser.AddProxyNode(proxy, sequence, False)
+    for role in (Role.FILM_SERIES, Role.FILM_VOLUMES):
+        for node in case.all(role):
+            if node not in used:
+                case.take_out(role, node)
+
+
+def _of_run(case: Case, role: Role, class_name: str, run: Filmed) -> Any:
+    """The case's own node of a role for a run, the same one again, so that views which show it go on."""
+    for node in case.all(role):
+        if node.GetNodeReference(RUN) is run.series:
+            return node
+    name = run.series.GetName() if role is Role.FILM_VOLUMES else f"{run.series.GetName()} over time"
+    node = case.add(role, class_name, name, hidden=role is Role.FILM_SERIES)
+    node.SetNodeReferenceID(RUN, run.series.GetID())
+    return node
 
 
 def _proxy_of(series: Any, but: Any) -> Any | None:
@@ -380,10 +421,10 @@ def _has_clock(run: Filmed, settings: TimeBaseSettings) -> bool:
     return bool(np.all(np.abs(np.subtract(own, run.times_s)) < settings.same_s))
 
 
-def _on_clock(case: Case, run: Filmed) -> Any:
-    """The frames of a run in a sequence with the study's times; the pixels are shared."""
-    sequence = case.add(Role.FILM_SERIES, "vtkMRMLSequenceNode", f"{run.series.GetName()} over time", hidden=True)
+def _fill_film(sequence: Any, run: Filmed) -> None:
+    """The frames of a run with the study's times; the pixels are shared with the run."""
     before = sequence.StartModify()
+    sequence.RemoveAllDataNodes()
     _set_index(sequence)
     for number, time in enumerate(run.times_s):
         frame = run.series.GetNthDataNode(number)
@@ -394,7 +435,6 @@ def _on_clock(case: Case, run: Filmed) -> Any:
         held = sequence.SetDataNodeAtValue(empty, index_value(time))
         held.SetAndObserveImageData(frame.GetImageData())
     sequence.EndModify(before)
-    return sequence
 
 
 def _copy_attributes(source: Any, target: Any) -> None:
