@@ -2,13 +2,20 @@
 # make screenshot    the demo's picture, for the README
 # make test    sets up .venv, then runs the whole test suite (one test: make test TESTS=Testing/cli/test_cli.py)
 # make lint    ruff, mypy, and the order of the packages
+# make packaged-files     writes into the CMake files what the extension is made of (after files came or went)
+# make host-fidelity SLICER_SOURCE=…   Slicer's own unit tests in the test host; SLICER_SOURCE: a folder of its sources
+# make test-slicer-next   the tests on Slicer's side with its next version, in an environment of their own
 # make bench-NAME [ROW=…] [QUICK=1]    one benchmark of Testing/Benchmarks
 #
 # PYTHON=… names the Python (3.11, 3.12 or 3.13) that .venv is made with.
 
 TESTS ?= Testing
 
-.PHONY: environment demo screenshot test lint icon
+# Slicer's side of the project, and the next version of Slicer that it is tried with.
+SLICER_TESTS = Testing/Host Testing/VesselFlowGSScene Testing/VesselFlowGSPanel Testing/VesselFlowGS Testing/packaging
+SLICER_NEXT = 5.13.31053.0
+
+.PHONY: environment demo screenshot test lint icon packaged-files host-fidelity test-slicer-next
 
 environment:
 	@Resources/Setup/setup-environment
@@ -26,6 +33,16 @@ lint: environment
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+packaged-files:
+	@.venv/bin/python Resources/Setup/list_packaged_files.py
+
+host-fidelity: environment
+	.venv/bin/python Testing/Host/fidelity.py $(SLICER_SOURCE)
+
+test-slicer-next:
+	@VENV=.venv-slicer-next SLICER_CORE=$(SLICER_NEXT) Resources/Setup/setup-environment
+	.venv-slicer-next/bin/python -m pytest $(wildcard $(SLICER_TESTS))
 
 bench-%: environment
 	.venv/bin/python Testing/Benchmarks/$*.py
