@@ -71,8 +71,8 @@ def typical_radius(snapshot: Snapshot) -> float:
 def even_subset(points: Array, count: int, drawn: int, seed: int) -> Array:
     """Numbers of at most count of the points (n, 3), as evenly in space as chance allows whatever their density.
 
-    Of drawn * count random ones, one in each cell of the coarsest grid that has enough filled cells; of those, evenly
-    chosen ones along the curve that visits the cells in the order of their interleaved coordinates (Morton's).
+    Of drawn * count random ones, one in each cell of the finest grid that does not fill more than count cells, and for
+    the rest some in cells half as large, evenly along the curve that visits these by their interleaved coordinates.
     """
     rng = np.random.default_rng(seed)
     if len(points) <= drawn * count:
@@ -84,14 +84,15 @@ def even_subset(points: Array, count: int, drawn: int, seed: int) -> Array:
     code = _interleaved(((x - low) * ((1 << BITS) / (size * 1.0001))).astype(np.int64))
     along = np.argsort(code, kind="stable")
     code = code[along]
-    first = np.arange(len(order))
+    coarse = first = np.zeros(0, np.int64)
     for level in range(BITS, -1, -1):
-        cells = code >> (3 * level)
-        first = np.flatnonzero(np.diff(cells, prepend=-1))
-        if len(first) >= min(count, len(order)):
+        coarse, first = first, np.flatnonzero(np.diff(code >> (3 * level), prepend=-1))
+        if len(first) > count:
             break
-    picked = first[np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(np.int64)]
-    return order[along[picked]]
+    more = np.setdiff1d(first, coarse, assume_unique=True)
+    wanted = min(count - len(coarse), len(more))
+    fill = more[np.linspace(0, len(more) - 1, wanted).round().astype(np.int64)] if wanted else more[:0]
+    return order[along[np.sort(np.concatenate([coarse, fill]))]]
 
 
 def _interleaved(cells: Array) -> Array:

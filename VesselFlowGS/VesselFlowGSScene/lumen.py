@@ -110,7 +110,7 @@ def _same_wall(node: Any, snapshot: Snapshot) -> bool:
 
 def _change_arrays(data: vtkPolyData, snapshot: Snapshot, phase: int | None, speed: bool) -> None:
     # what was once worth a search stays up to date, so that a step in time needs no other arrays
-    speed = speed or data.GetPointData().HasArray("Speed_m_s")
+    speed = speed or bool(data.GetPointData().HasArray("Speed_m_s"))
     made_of = _made_of(snapshot, phase, speed)
     if mark_of(data) == made_of:
         return

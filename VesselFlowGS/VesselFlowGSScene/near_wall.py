@@ -21,14 +21,14 @@ Array = NDArray[Any]
 @dataclass(frozen=True)
 class NearWallSettings:
     """depth: of the local radius, how far below the wall; most_points: of the field and of the centreline that are
-    searched, drawn with the seed; smoothing: how often each point takes the mean around it, since one point of the
-    field answers for several of the wall; remembered: how many vessels' searches are kept."""
+    searched, drawn with the seed; smoothing: how often each point of the wall takes the mean around it, since the
+    nearest point of the field answers for it; remembered: how many vessels' searches are kept."""
 
     depth: float = 0.5
     most_points: int = 50_000
     most_stations: int = 200
     seed: int = 0
-    smoothing: int = 3
+    smoothing: int = 4
     remembered: int = 4
 
 
@@ -111,7 +111,11 @@ def _search(surface: Surface, points: Array, line: Polylines, settings: NearWall
     if len(points) > settings.most_points:
         drawn = np.random.default_rng(settings.seed).random(len(points)) < settings.most_points / len(points)
         chosen = np.flatnonzero(drawn)
-    return chosen[_nearest(points[chosen], below)]
+    # Moved at random by as much as the field's points are apart, the answers have no bias and their means are smooth.
+    length = float(np.linalg.norm(np.diff(np.asarray(line.points), axis=0), axis=1).sum())
+    apart = (np.pi * float(np.mean(np.square(radius))) * length / max(len(chosen), 1)) ** (1 / 3)
+    moved = np.random.default_rng(settings.seed).uniform(-0.5 * apart, 0.5 * apart, below.shape)
+    return chosen[_nearest(points[chosen], below + moved.astype(np.float32))]
 
 
 def _nearest(points: Array, queries: Array) -> Array:

@@ -26,7 +26,8 @@ POINT_SIZE = 4.0
 
 @dataclass(frozen=True)
 class ParticleSettings:
-    """cells_per_radius  of the grid on which the velocity is looked up
+    """cells_per_radius  of the grid on which the velocity is looked up, at most
+    points_per_cell      of the field, on the mean: with fewer there would be holes in which the blood stands
     most_points          of the field that the grid is made of
     life_radii           how far a particle of typical speed goes, in radii, until it begins anew elsewhere
     step_radii           how far the fastest particle goes in one step; rather longer steps than more than most_steps
@@ -34,6 +35,7 @@ class ParticleSettings:
     """
 
     cells_per_radius: float = 7.0
+    points_per_cell: float = 6.0
     most_points: int = 100_000
     life_radii: float = 12.0
     step_radii: float = 0.8
@@ -194,7 +196,13 @@ def _grid_of(snapshot: Snapshot, settings: ParticleSettings) -> _Grid | None:
     radius = typical_radius(snapshot)
     rim = 1.05 * settings.step_radii * radius
     extent = np.ptp(x, axis=0).astype(np.float64) + 2 * rim
-    size = max(radius / settings.cells_per_radius, float(np.prod(extent) / settings.most_cells) ** (1 / 3))
+    coarse = np.unique(((x - x.min(0)) * (2 / radius)).astype(np.int64) @ np.array([1, 1 << 20, 1 << 40]))
+    filled_mm3 = len(coarse) * (radius / 2) ** 3
+    size = max(
+        radius / settings.cells_per_radius,
+        float(settings.points_per_cell * filled_mm3 / len(x)) ** (1 / 3),
+        float(np.prod(extent) / settings.most_cells) ** (1 / 3),
+    )
     low = (x.min(0) - rim - size).astype(np.float32)
     shape = tuple(int(n) for n in np.ceil(extent / size) + 3)
     at = ((x - low) / np.float32(size)).astype(np.int64)

@@ -26,7 +26,7 @@ WIDTHS = (1.0, 1.2, 1.6, 2.0, 2.4, 2.8, 3.2, 3.6, 4.0, 4.8, 5.2, 6.0, 6.4, 7.2, 
 class RangeSettings:
     """low, high percentile: what the colours resolve; the jets at openings lie outside and take the end's colour.
 
-    margin       of the held width: how far the values may leave a held range before it moves
+    margin       of the held width: how far the limits may leave a held range before it moves
     least_share  of the held width: a range that fills less of it is taken anew
     most_values  the percentiles are taken of so many values at most, evenly chosen
     steps        the lower end is round to the power of ten below the width, divided by this
@@ -35,7 +35,7 @@ class RangeSettings:
     low_percentile: float = 2.0
     high_percentile: float = 98.0
     margin: float = 0.15
-    least_share: float = 0.5
+    least_share: float = 0.4
     most_values: int = 20_000
     steps: float = 20.0
 
@@ -43,11 +43,19 @@ class RangeSettings:
 def automatic_range(
     snapshot: Snapshot, quantity: Quantity, phase: int | None, over_time: bool, settings: RangeSettings | None = None
 ) -> Range | None:
-    """Where nearly all values of the snapshot lie, in mmHg, Pa or m/s; None where it has none.
+    """Round limits that hold nearly all values of the snapshot, in mmHg, Pa or m/s; None where it has none.
 
     over_time  all phases count, else the shown one alone
     """
     settings = settings or RangeSettings()
+    limits = robust_limits(snapshot, quantity, phase, over_time, settings)
+    return None if limits is None else rounded(*limits, settings.steps)
+
+
+def robust_limits(
+    snapshot: Snapshot, quantity: Quantity, phase: int | None, over_time: bool, settings: RangeSettings
+) -> Range | None:
+    """The percentiles themselves; speed and stress begin at zero, confidence goes from 0 to 1."""
     if quantity is Quantity.CONFIDENCE:
         return (0.0, 1.0) if _wall(snapshot, "confidence") is not None else None
     found = list(_values(snapshot, quantity, phase, over_time))
@@ -63,22 +71,24 @@ def automatic_range(
     if quantity in (Quantity.SPEED, Quantity.WSS):
         low = 0.0
     factor = 1 / PA_PER_MMHG if quantity is Quantity.PRESSURE else 1.0
-    return _rounded(float(low) * factor, float(high) * factor, settings.steps)
+    return float(low) * factor, float(high) * factor
 
 
-def held_range(case: Case, quantity: Quantity, fresh: Range, settings: RangeSettings | None = None) -> Range:
-    """The range of a locked scale: the one that the case holds, unless the fresh one leaves it or fills too little."""
+def held_range(case: Case, quantity: Quantity, limits: Range, settings: RangeSettings | None = None) -> Range:
+    """The range of a locked scale: the one that the case holds, unless the limits leave it or fill too little of it."""
     settings = settings or RangeSettings()
     name = ATTRIBUTE + quantity.value
     held = _read(case.node.GetAttribute(name))
-    if held is not None and not _must_move(held, fresh, settings):
+    if held is not None and not _must_move(held, limits, settings):
         return held
+    fresh = rounded(*limits, settings.steps)
     case.node.SetAttribute(name, f"{fresh[0]!r} {fresh[1]!r}")
     return fresh
 
 
 def ranges_of(case: Case, snapshot: Snapshot, appearance: Appearance, phase: int | None) -> dict[Quantity, Range]:
     """The range of every quantity that is seen; a manual one holds for the lumen's quantity wherever that is seen."""
+    settings = RangeSettings()
     ranges: dict[Quantity, Range] = {}
     for quantity in (Quantity.PRESSURE, Quantity.WSS, Quantity.SPEED, Quantity.CONFIDENCE):
         if quantity is appearance.quantity and not appearance.automatic:
@@ -86,10 +96,21 @@ def ranges_of(case: Case, snapshot: Snapshot, appearance: Appearance, phase: int
             continue
         if not _is_seen(quantity, appearance):
             continue
-        fresh = automatic_range(snapshot, quantity, phase, appearance.locked)
-        if fresh is not None:
-            ranges[quantity] = held_range(case, quantity, fresh) if appearance.locked else fresh
+        limits = robust_limits(snapshot, quantity, phase, appearance.locked, settings)
+        if limits is not None:
+            fixed = appearance.locked
+            ranges[quantity] = held_range(case, quantity, limits) if fixed else rounded(*limits, settings.steps)
     return ranges
+
+
+def rounded(low: float, high: float, steps: float) -> Range:
+    """A range that holds the limits, wastes little and reads well at the five labels of a legend."""
+    if high - low < 1e-9 * max(abs(low), abs(high), 1e-3):
+        return ordered(low, high)
+    step = 10.0 ** floor(log10(high - low)) / steps
+    low = floor(low / step + 1e-6) * step
+    power = 10.0 ** floor(log10(high - low))
+    return low, low + power * next(width for width in WIDTHS if width * power * (1 + 1e-9) >= high - low)
 
 
 def ordered(low: float, high: float) -> Range:
@@ -111,11 +132,11 @@ def _is_seen(quantity: Quantity, appearance: Appearance) -> bool:
     return quantity is Quantity.PRESSURE and appearance.gaussians
 
 
-def _must_move(held: Range, fresh: Range, settings: RangeSettings) -> bool:
+def _must_move(held: Range, limits: Range, settings: RangeSettings) -> bool:
     width = held[1] - held[0]
     margin = settings.margin * width
-    leaves = fresh[0] < held[0] - margin or fresh[1] > held[1] + margin
-    return leaves or fresh[1] - fresh[0] < settings.least_share * width
+    leaves = limits[0] < held[0] - margin or limits[1] > held[1] + margin
+    return leaves or limits[1] - limits[0] < settings.least_share * width
 
 
 def _values(snapshot: Snapshot, quantity: Quantity, phase: int | None, over_time: bool) -> Iterator[Array]:
@@ -141,15 +162,6 @@ def _wall(snapshot: Snapshot, name: str) -> Array | None:
 
 def _size(values: Array) -> Array:
     return np.linalg.norm(values, axis=1) if values.ndim == 2 else np.asarray(values)
-
-
-def _rounded(low: float, high: float, steps: float) -> Range:
-    if high - low < 1e-9 * max(abs(low), abs(high), 1e-3):
-        return ordered(low, high)
-    step = 10.0 ** floor(log10(high - low)) / steps
-    low = floor(low / step + 1e-6) * step
-    power = 10.0 ** floor(log10(high - low))
-    return low, low + power * next(width for width in WIDTHS if width * power * (1 + 1e-9) >= high - low)
 
 
 def _read(text: str | None) -> Range | None:

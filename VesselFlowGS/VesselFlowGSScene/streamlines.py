@@ -120,7 +120,7 @@ def tubes(lines: Polylines, arrays: Mapping[str, Array], radius: float, sides: i
     points = x[:, None] + np.float32(radius) * outwards
     on_tube = {name: np.repeat(values, sides, axis=0) for name, values in arrays.items()}
     corner = np.arange(len(x) * sides).reshape(-1, sides)
-    strips = np.stack([np.roll(corner, -1, axis=1), corner], -1).transpose(1, 0, 2)
+    strips = np.stack([corner, np.roll(corner, -1, axis=1)], -1).transpose(1, 0, 2)
     ends = 2 * (offsets[:-1] + len(x) * np.arange(sides)[:, None]).ravel()
     return poly_data(
         points.reshape(-1, 3),
