@@ -54,7 +54,7 @@ def test_figures_come_with_units_intervals_and_origins(panel, section, shown, na
 
 def test_every_view_is_judged(panel, section, shown):
     assert rows_of(section.ui.viewsTable) == [
-        ["dsa_1.dcm", "0.98 (good)", "0.0200 px"],
+        ["dsa_1.dcm", "0.98 (good)", "0.02 px"],
         ["dsa_2.dcm", "0.71 (poor)", "1.40 px"],
     ]
     assert "poor" in section.ui.confidenceLabel.text and "dsa_2.dcm" in section.ui.confidenceLabel.text

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from VesselFlowGSLib.worker.messages import Progress
 
@@ -79,7 +80,7 @@ def picture_of(curves: Curves, width: int, ink: Any, style: PictureStyle = Pictu
         y = round(bottom - (power - curves.low) / (curves.high - curves.low) * (bottom - top))
         painter.drawLine(left - 4, y, left, y)
         painter.drawText(2, min(y + 10, bottom) if power == curves.high else y, f"1e{power:+d}")
-    painter.drawText(left, style.height - 4, f"1 … {curves.iterations}")
+    painter.drawText(left, style.height - 4, _("{count} iterations").format(count=curves.iterations))
     for k, curve in enumerate(curves.curves):
         pen = qt.QPen(qt.QColor(style.colours[k % len(style.colours)]))
         pen.setWidth(style.line_width)

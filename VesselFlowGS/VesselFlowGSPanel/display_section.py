@@ -11,13 +11,14 @@ import vtk
 from slicer.i18n import tr as _
 
 from VesselFlowGSLib.errors import VesselFlowError
-from VesselFlowGSLib.results.snapshot import Finding, FindingKind, Snapshot
+from VesselFlowGSLib.results.snapshot import Finding, Snapshot
 from VesselFlowGSPanel.choices import name_choices
 from VesselFlowGSPanel.display import PARAMETER_OF, appearance_of
 from VesselFlowGSPanel.following import Following
 from VesselFlowGSPanel.layout import jump_to
 from VesselFlowGSPanel.section import Section
 from VesselFlowGSPanel.throttle import Throttle
+from VesselFlowGSPanel.wording import digits
 from VesselFlowGSScene.appearance import Appearance, CloudQuantity, Quantity
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.frames import ras_of
@@ -86,6 +87,7 @@ class DisplaySection(Section):
         self.ui.displayNote.text = display_note(snapshot, appearance)
         self.ui.displayNote.visible = bool(self.ui.displayNote.text)
         self._show_findings(snapshot)
+        self._show_range(appearance)
         self._remember_range(case, appearance)
         if self._shown is None:
             # of a case that is there already: it looks as it was left
@@ -172,7 +174,6 @@ class DisplaySection(Section):
         self.ui.locked.enabled = coloured and appearance.automatic
         manual = coloured and not appearance.automatic
         self.ui.low.enabled = self.ui.high.enabled = manual
-        self.ui.rangeUnit.text = unit_of(appearance.quantity)
 
     def _show_findings(self, snapshot: Snapshot | None) -> None:
         found = list(snapshot.findings) if snapshot is not None else []
@@ -182,7 +183,7 @@ class DisplaySection(Section):
             box.text = f"{self._titles[kind]} ({count})" if snapshot is not None else self._titles[kind]
         wanted = {kind for kind, name in PARAMETER_OF.items() if getattr(self.panel.parameters, name)}
         self._findings = [finding for finding in found if finding.kind in wanted]
-        texts = [_("{kind}: {text}").format(kind=kind_name(f.kind), text=f.text) for f in self._findings]
+        texts = [finding.text for finding in self._findings]
         box = self.ui.findingsList
         if [box.item(k).text() for k in range(box.count)] != texts:
             box.clear()
@@ -194,7 +195,16 @@ class DisplaySection(Section):
         if node is None or node.GetDisplayNode() is None or not appearance.automatic:
             return
         low, high = node.GetDisplayNode().GetScalarRange()
-        self._range = (low, high)
+        # without values to colour by the two are upside down
+        self._range = (low, high) if low < high else None
+        self._show_range(appearance)
+
+    def _show_range(self, appearance: Appearance) -> None:
+        unit = unit_of(appearance.quantity)
+        if appearance.automatic and self._range is not None and appearance.quantity is not Quantity.NONE:
+            low, high = self._range
+            unit = _("{unit}, now {low} to {high}").format(unit=unit, low=digits(low), high=digits(high)).lstrip(", ")
+        self.ui.rangeUnit.text = unit
 
     def _keep_range(self, automatic: bool) -> None:
         """A person who switches to a typed range begins with the one that is seen."""
@@ -260,7 +270,8 @@ def display_note(snapshot: Snapshot | None, appearance: Appearance) -> str:
     if not _moves(snapshot):
         why = snapshot.flow_status.get("why", "")
         if snapshot.flow_status.get("status") == "unknown":
-            return _("The flow could not be found, so only the vessel is shown. {why}").format(why=why).strip()
+            why = why.rstrip(".") or _("no reason was given")
+            return _("The flow could not be found ({why}); only the vessel is shown.").format(why=why)
         return _("The flow is still to be solved; only the vessel is shown.")
     return ""
 
@@ -279,18 +290,6 @@ def quantity_name(quantity: Quantity) -> str:
 def cloud_quantity_name(quantity: CloudQuantity) -> str:
     """A quantity of the Gaussians with its unit."""
     return {CloudQuantity.SPEED: _("Speed (m/s)"), CloudQuantity.PRESSURE: _("Pressure (mmHg)")}[quantity]
-
-
-def kind_name(kind: FindingKind) -> str:
-    """A kind of finding as a person reads it."""
-    return {
-        FindingKind.STENOSIS: _("Narrowing"),
-        FindingKind.VORTEX: _("Vortex"),
-        FindingKind.JET: _("Jet"),
-        FindingKind.HIGH_WSS: _("High wall shear stress"),
-        FindingKind.LOW_WSS: _("Low wall shear stress"),
-        FindingKind.PRESSURE_GRADIENT: _("Steep pressure gradient"),
-    }[kind]
 
 
 def unit_of(quantity: Quantity) -> str:

@@ -75,8 +75,10 @@ class MeasureSection(Section):
         lengths = branch_lengths_mm(snapshot.centreline) if snapshot is not None else ()
         self._show_positions(lengths)
         flows = snapshot is not None and _flows(snapshot)
-        self.ui.cutPlane.enabled = self.ui.cutPosition.enabled = flows and bool(lengths)
-        self.ui.probe.enabled = flows
+        self.ui.cutPosition.enabled = flows and bool(lengths)
+        # what is on can be switched off, also where there is nothing to measure
+        self.ui.cutPlane.enabled = flows and bool(lengths) or parameters.cut_plane
+        self.ui.probe.enabled = flows or parameters.probe
         for widget in (self.ui.fromPosition, self.ui.toPosition, self.ui.areaChartButton, self.ui.courseTableButton):
             widget.enabled = bool(lengths)
         self.ui.pressureChartButton.enabled = bool(lengths) and flows
@@ -99,7 +101,8 @@ class MeasureSection(Section):
         if parameters is None:
             return
         self.ui.dropReadout.text = self._drop_text(snapshot)
-        self.ui.cutReadout.text = self.ui.probeReadout.text = ""
+        missing = _("Needs a solved flow.") if snapshot is not None and not _flows(snapshot) else ""
+        self.ui.cutReadout.text = self.ui.probeReadout.text = missing
         if case is None or snapshot is None:
             return
         from VesselFlowGSScene.cutplane import measure

@@ -44,6 +44,8 @@ class QualitySection(Section):
         self._steps = qt.QTimer()
         self._steps.setInterval(0)
         self._steps.connect("timeout()", self.step)
+        for table in (self.ui.figuresTable, self.ui.viewsTable):
+            table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         for name in FIRST_CHOICE:
             getattr(self.ui, name).checked = True
         for name in EXPORTS:
@@ -185,11 +187,14 @@ class QualitySection(Section):
         rows = [] if snapshot is None else figure_rows(snapshot)
         titles = (_("Figure"), _("Value"), _("Interval (90 %)"), _("Origin"))
         show_rows(self.ui.figuresTable, titles, [(row.name, row.value, row.interval, row.origin) for row in rows])
+        # the name takes what room is left
+        self.ui.figuresTable.horizontalHeader().setStretchLastSection(False)
 
     def _show_views(self, snapshot: Snapshot | None) -> None:
         rows = view_rows(snapshot)
         self.ui.viewsBox.visible = bool(rows)
         show_rows(self.ui.viewsTable, (_("Run"), _("Match"), _("Shift left")), rows)
+        self.ui.viewsTable.horizontalHeader().setStretchLastSection(False)
 
     def _show_warnings(self, snapshot: Snapshot | None) -> None:
         warnings = [] if snapshot is None else list(snapshot.warnings)

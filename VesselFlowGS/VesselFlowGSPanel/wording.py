@@ -140,9 +140,7 @@ def certainty_text(snapshot: Snapshot | None) -> str:
         if names:
             lines.append(words.format(names=", ".join(names)))
     if any(figure.interval_90 is not None for figure in snapshot.figures.values()):
-        lines.append(
-            _("Intervals hold 90 % of the uncertainty that was followed; errors of the model come on top.")
-        )
+        lines.append(_("Intervals hold 90 % of the uncertainty that was followed; errors of the model come on top."))
     return "\n".join(lines)
 
 
@@ -152,7 +150,7 @@ def view_rows(snapshot: Snapshot | None) -> list[tuple[str, str, str]]:
         (
             view.run,
             UNKNOWN if view.match is None else f"{view.match:.2f} ({match_word(view.match)})",
-            UNKNOWN if view.shift_px is None else _("{shift} px").format(shift=digits(view.shift_px)),
+            UNKNOWN if view.shift_px is None else _("{shift} px").format(shift=f"{view.shift_px:.2f}"),
         )
         for view in (() if snapshot is None else snapshot.views)
     ]
@@ -175,18 +173,23 @@ def _inflow_sentence(inflow: Figure) -> str:
         return _("The inflow of {value} was given.").format(value=value)
     if inflow.interval_90 is None:
         return _("The inflow was estimated from the images as {value}.").format(value=value)
-    return _("The inflow was estimated from the images as {value}; 90 % lie in {interval}.").format(
+    return _("The inflow was estimated from the images as {value} (90 % interval: {interval}).").format(
         value=value, interval=interval_text("mean_inflow", inflow)
     )
 
 
-def _match_sentence(snapshot: Snapshot) -> str:
+def _match_sentence(snapshot: Snapshot, settings: MatchSettings = MatchSettings()) -> str:
     seen = [view for view in snapshot.views if view.match is not None]
     if not seen:
         return ""
     worst = min(seen, key=lambda view: view.match or 0.0)
-    return _("The agreement with the images is {word} (least: {match} in {run}).").format(
-        word=match_word(worst.match or 0.0), match=f"{worst.match:.2f}", run=worst.run
+    good = sum((view.match or 0.0) >= settings.good for view in seen)
+    return _("{good} of {count} runs agree well with the result; the least is {run}: {match} ({word}).").format(
+        good=good,
+        count=len(seen),
+        run=worst.run,
+        match=f"{worst.match:.2f}",
+        word=match_word(worst.match or 0.0, settings),
     )
 
 
