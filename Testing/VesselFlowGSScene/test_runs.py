@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from VesselFlowGSLib.errors import InputError
+from VesselFlowGSScene.film_frames import FilmFrames
 from VesselFlowGSScene.runs import (
     COLUMNS,
     Intensity,
@@ -343,3 +344,16 @@ def test_every_column_has_a_text(folder):
     entry = entry_of_file(run_file(folder))
     assert all(isinstance(text_of(entry, column), str) for column in COLUMNS)
     assert json.loads(entries_to_json([entry]))["schema"] == 1
+
+
+def test_a_real_run_says_what_its_header_lacks_and_is_the_same_loaded_or_not(scene, data_folder):
+    path = data_folder / "data" / "xa" / "rubo_xa_rca_96frames.dcm"
+    if not path.is_file():
+        pytest.skip("needs data/xa/rubo_xa_rca_96frames.dcm below VESSELFLOWGS_DATA")
+    entry = entry_of_file(path)
+    assert (entry.frames, entry.rows, entry.columns) == (96, 512, 512)
+    assert set(missing(entry)) == {"source_to_detector_mm", "source_to_isocentre_mm", "pixel_spacing_mm"}
+    (loaded,) = entries_of_sequence(load_run(scene, path), database(path))
+    assert loaded.found == entry.found
+    for frame in (0, 95):
+        assert np.array_equal(FilmFrames(loaded, scene).stored(frame), FilmFrames(entry).stored(frame))

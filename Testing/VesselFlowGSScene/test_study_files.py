@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-import slicer
 from acquisition import written_xa
 from filmed_scenes import add_sequence, add_volume, load_run, matrix_of
 
@@ -24,7 +23,15 @@ from VesselFlowGSLib.acquisition.description import (
 from VesselFlowGSLib.acquisition.reader import read_study
 from VesselFlowGSLib.acquisition.xa import read_frames, read_header
 from VesselFlowGSLib.errors import InputError, ResourceError
-from VesselFlowGSScene.runs import entries_of_json, entries_of_sequence, entries_to_json, entry_of_file, with_text
+from VesselFlowGSScene.runs import (
+    entries_of_json,
+    entries_of_sequence,
+    entries_to_json,
+    entry_of_file,
+    sequence_of,
+    with_kept,
+    with_text,
+)
 from VesselFlowGSScene.study_files import (
     StudyInputs,
     prepare_study,
@@ -291,7 +298,7 @@ def test_gray_levels_of_every_kind_give_the_same_line_integrals(scene, folder, k
     write_study(folder, StudyInputs(scene=scene, volume=volume(scene), runs=(complete(entry),)))
     integrals = read_study(folder).runs[0].line_integrals
     truth = np.log(pixels[:3].astype(float)).mean(0) - np.log(pixels.astype(float))
-    assert np.abs(integrals - truth).max() < (0.02 if kind == "uint8" else 2e-3) + 0.05
+    assert np.abs(integrals - truth).max() < 1e-4
 
 
 def test_subtracted_logarithms_stay_logarithms(scene, folder):
@@ -336,6 +343,23 @@ def test_a_run_that_went_away_says_so(scene, tmp_path, folder):
     path.unlink()
     with pytest.raises(InputError, match="no longer there"):
         write_study(folder, StudyInputs(volume=volume(scene), runs=(entry,)))
+
+
+def test_a_scene_that_was_saved_and_opened_again_gives_the_same_study(opened_scene, tmp_path, folder):
+    scene = opened_scene.scene
+    files = [SAMPLE / "dsa_1.dcm", SAMPLE / "dsa_2.dcm"]
+    table = entries_to_json(entries_of_sequence(load_run(scene, *files), database(*files)))
+    bundle = tmp_path / "Fall Müller.mrb"
+    assert scene.WriteToMRB(str(bundle))
+    scene.Clear(0)
+    assert scene.ReadFromMRB(str(bundle), True)
+    here = entries_of_json(table, database(*files))
+    elsewhere = tuple(with_text(entry, "time_offset_s", "0") for entry in entries_of_json(table))
+    for n, entries in enumerate((here, elsewhere)):
+        assert all(sequence_of(entry, scene) is not None for entry in entries)
+        study = folder.with_name(f"study {n}")
+        write_study(study, StudyInputs(scene=scene, volume=volume(scene), runs=entries))
+        same_runs(read_study(study), read_study(SAMPLE))
 
 
 # the folder
@@ -401,6 +425,30 @@ def test_a_study_folder_shows_its_runs_and_what_it_says(tmp_path):
     assert not used_as_it_is(StudyInputs(folder=study, runs=changed))
     assert not used_as_it_is(StudyInputs(folder=study, runs=(replace(found.runs[0], use=False), *found.runs[1:])))
     assert not used_as_it_is(StudyInputs(folder=study, runs=found.runs, flow=FlowSection(mean_inflow_ml_s=2.0)))
+    assert not used_as_it_is(StudyInputs(folder=study, runs=found.runs[:-1]))
+    assert not used_as_it_is(StudyInputs(folder=study))
+    again = with_kept([entry_of_file(entry.source.file) for entry in found.runs], found.runs)
+    assert again == found.runs and used_as_it_is(StudyInputs(folder=study, runs=again))
+    told = entries_of_json(entries_to_json(found.runs))
+    assert used_as_it_is(StudyInputs(folder=study, runs=told))
+
+
+def test_a_run_of_the_folder_that_cannot_be_used_is_left_out(tmp_path, folder):
+    study = tmp_path / "Studie"
+    shutil.copytree(SAMPLE, study)
+    run_file(study, "show.dcm", PixelIntensityRelationship="DISP")
+    with pytest.raises(InputError, match="DISP"):
+        read_study(study)
+    inputs = StudyInputs(folder=study, runs=study_of_folder(study).runs)
+    assert not used_as_it_is(inputs)
+    write_study(folder, inputs)
+    assert len(read_study(folder).runs) == 2
+
+
+def test_a_folder_with_a_volume_alone_is_used_as_it_is(tmp_path):
+    (tmp_path / "a").mkdir()
+    shutil.copy(SAMPLE / "volume.nrrd", tmp_path / "a" / "v.nrrd")
+    assert used_as_it_is(StudyInputs(folder=tmp_path / "a"))
 
 
 def test_a_changed_study_folder_is_written_anew_with_the_changes(tmp_path, folder):
@@ -424,4 +472,3 @@ def test_the_lumen_of_a_study_folder_goes_along(scene, tmp_path, folder):
     (study / "study.toml").write_text('[geometry]\nlumen_file = "Secret lumen.STL"\n')
     write_study(folder, StudyInputs(folder=study))
     assert read_description(folder).geometry.lumen_file == "lumen.stl"
-    assert slicer is not None

@@ -85,11 +85,13 @@ class RunSource:
     file          absolute path, empty where there is no file
     sequence      id of the vtkMRMLSequenceNode, empty for a file that is not loaded
     instance_uid  SOPInstanceUID of the file that the sequence was loaded from
+    companions    how many runs the study folder held that the file was found in, itself counted; 0: it came alone
     """
 
     file: str = ""
     sequence: str = ""
     instance_uid: str = ""
+    companions: int = 0
 
 
 @dataclass(frozen=True)
@@ -312,8 +314,14 @@ def with_kept(entries: Iterable[RunEntry], before: Iterable[RunEntry]) -> tuple[
     for entry in entries:
         same = old.get(_identity(entry))
         if same is not None and same.frames == entry.frames:
-            use = same.use and not entry.problems
-            entry = replace(entry, entered=same.entered, intensity_entered=same.intensity_entered, use=use)
+            entry = replace(
+                entry,
+                name=same.name,
+                source=replace(entry.source, companions=same.source.companions),
+                entered=same.entered,
+                intensity_entered=same.intensity_entered,
+                use=same.use and not entry.problems,
+            )
         kept.append(entry)
     return tuple(kept)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from VesselFlowGSScene.study_toml import study_toml
 from VesselFlowGSScene.xa_film import film_of_sequence
 
 VOLUME_FILE = "volume.nrrd"
+VOLUME_FOLDER = "volume"
 INFLOW_FILE = "inflow.csv"
 
 # directions that are turned by less than this (as a cosine of the rest) lie along the axes
@@ -169,7 +170,7 @@ def prepare_study(inputs: StudyInputs) -> PreparedStudy:
         flow = replace(flow, inflow_csv=INFLOW_FILE)
     else:
         flow = replace(flow, inflow_csv=None)
-    if not files or (not runs and lumen is None and not _has_volume(files)):
+    if not files or all(name == INFLOW_FILE for name, _ in files):
         raise InputError("There is nothing to reconstruct: choose a volume, a lumen or an X-ray run.")
     description = StudyDescription(
         geometry=geometry,
@@ -201,9 +202,10 @@ def study_of_folder(folder: Path | str) -> FolderStudy:
         if said.role == "ignore":
             entry = entry_of_file(found.folder / said.file)
             runs.append(replace(entry, name=said.file, entered=replace(said, file="")))
+    held = [replace(entry, source=replace(entry.source, companions=len(runs))) for entry in runs]
     return FolderStudy(
         folder=found.folder,
-        runs=tuple(sorted(runs, key=lambda entry: entry.name)),
+        runs=tuple(sorted(held, key=lambda entry: entry.name)),
         volumes=tuple(v.name for v in found.volumes),
         description=description,
         missing=found.missing,
@@ -220,14 +222,27 @@ def used_as_it_is(inputs: StudyInputs) -> bool:
     if any(map(_points, (inputs.inlet, inputs.outlets))) or inputs.region is not None:
         return False
     said = read_description(inputs.folder)
-    runs = {entry.name: replace(entry.entered, file=entry.name) for entry in inputs.runs}
-    same_runs = all(
-        entry.use == (not entry.problems) and runs[entry.name] == said.of_run(entry.name) for entry in inputs.runs
-    )
+    if not _all_runs_as_said(inputs, said):
+        return False
     sections = ("fluid", "flow", "patient")
     same = all(_given(getattr(inputs, name), getattr(said, name)) == getattr(said, name) for name in sections)
     isocentre = inputs.isocentre_lps_mm in (None, said.geometry.isocentre_lps_mm)
-    return same_runs and same and isocentre and inputs.outlet in ((), said.outlet)
+    return same and isocentre and inputs.outlet in ((), said.outlet)
+
+
+def _all_runs_as_said(inputs: StudyInputs, said: StudyDescription) -> bool:
+    """Whether the table holds every run of the folder, each as its study.toml says, and none that is left out."""
+    if not inputs.runs:
+        return not study_of_folder(inputs.folder).runs if inputs.folder is not None else True
+    for entry in inputs.runs:
+        if entry.source.companions != len(inputs.runs) or replace(entry.entered, file=entry.name) != said.of_run(
+            entry.name
+        ):
+            return False
+        # the engine refuses a study with a run that it cannot use, unless that is to be ignored
+        if value(entry, "role") != "ignore" and (entry.problems or not entry.use):
+            return False
+    return True
 
 
 # what is said, and by whom
@@ -294,21 +309,22 @@ def _volume_files(inputs: StudyInputs) -> list[tuple[str, Write]]:
         return [(VOLUME_FILE, lambda path: write_nrrd(path, grid))]
     if inputs.folder is None:
         return []
+    folder = inputs.folder
+    return [(VOLUME_FOLDER, lambda path: _link_volumes(folder, path))]
+
+
+def _link_volumes(folder: Path, target: Path) -> None:
+    """The volume of a study folder, under names that tell nothing. Slow for a series of many slices."""
     from VesselFlowGSLib.acquisition import reader
     from VesselFlowGSLib.acquisition.settings import AcquisitionSettings
 
-    files = []
-    for n, source in enumerate(reader.find(inputs.folder, AcquisitionSettings()).volumes):
-        if source.dicom:
-            files += [(f"volume_{n + 1}/{m + 1:05d}.dcm", _link_to(path)) for m, path in enumerate(source.paths)]
-        else:
-            ending = "".join(source.paths[0].suffixes[-2:]) if source.name.lower().endswith(".gz") else ""
-            files.append((f"volume_{n + 1}{(ending or source.paths[0].suffix).lower()}", _link_to(source.paths[0])))
-    return files
-
-
-def _has_volume(files: Sequence[tuple[str, Write]]) -> bool:
-    return any(name.startswith("volume") for name, _ in files)
+    for n, source in enumerate(reader.find(folder, AcquisitionSettings()).volumes, 1):
+        place = target / str(n)
+        place.mkdir(parents=True)
+        for m, path in enumerate(source.paths, 1):
+            packed = path.name.lower().endswith(".nii.gz")
+            ending = ".dcm" if source.dicom else ".nii.gz" if packed else path.suffix.lower()
+            _link_to(path)(place / f"{m:05d}{ending}")
 
 
 # lumen
