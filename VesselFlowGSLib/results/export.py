@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -38,10 +38,11 @@ SCHEMA = 1
 SUMMARY = "summary.json"
 UNFINISHED = ".unfinished"
 LOCK = ".vesselflowgs.lock"
+CHECKPOINT = "checkpoint.npz"
 
 OUR_FILES = (
     "field.vtu", "field.vti", "field_series.json", "field_series.pvd", "surface.vtp", "centerline.vtp",
-    "streamlines.vtp", "gaussians.ply", "report.png", "report.html", "checkpoint.npz", SUMMARY,
+    "streamlines.vtp", "gaussians.ply", "report.png", "report.html", CHECKPOINT, SUMMARY,
 )  # fmt: skip
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -54,10 +55,13 @@ class ResultFolder:
     Raises ResourceError from write where the disk is full; what was written before stays.
     Without an older finished result the files appear in OUT as stages finish. With one they gather in OUT/.unfinished,
     which stays after an interruption, and take its place when a snapshot is DONE.
+
+    beside  names of other files that may lie in OUT
     """
 
-    def __init__(self, out: str | os.PathLike[str]) -> None:
+    def __init__(self, out: str | os.PathLike[str], beside: Collection[str] = ()) -> None:
         self.out = Path(out)
+        self._beside = frozenset(beside)
         self._lock: IO[str] | None = None
         self._target = self.out
         self._made = False
@@ -68,7 +72,7 @@ class ResultFolder:
         return self._target
 
     def __enter__(self) -> ResultFolder:
-        _refuse_foreign(self.out)
+        _refuse_foreign(self.out, self._beside)
         with _explained(self.out):
             self._made = not self.out.exists()
             self.out.mkdir(parents=True, exist_ok=True)
@@ -110,6 +114,13 @@ class ResultFolder:
             _remove_others(self._target, written | {SUMMARY})
             if snapshot.stage is Stage.DONE:
                 self._promote(written | {SUMMARY})
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Write only what a later run can go on from, between two snapshots that are written whole."""
+        checkpoint = _checkpoint_writer(snapshot)
+        if checkpoint is not None:
+            with _explained(self._target):
+                _put(self._target / CHECKPOINT, checkpoint)
 
     def _promote(self, written: set[str]) -> None:
         """Put a finished result in the place of the older one; the summary, that vouches for it, comes last."""
@@ -291,9 +302,9 @@ def _write_data(snapshot: Snapshot, folder: Path) -> set[str]:
     """Write the files that the snapshot has the content of; their names."""
     jobs: dict[str, Callable[[Path], None]] = {}
     # first, so that a run that is stopped here goes on from this stage
-    if snapshot.checkpoint is not None:
-        checkpoint: dict[str, Any] = dict(snapshot.checkpoint)
-        jobs["checkpoint.npz"] = lambda part: np.savez_compressed(part, allow_pickle=False, **checkpoint)
+    checkpoint = _checkpoint_writer(snapshot)
+    if checkpoint is not None:
+        jobs[CHECKPOINT] = checkpoint
     if snapshot.cloud is not None:
         cloud = snapshot.cloud
         jobs["gaussians.ply"] = lambda part: write_gaussians(part, cloud)
@@ -312,6 +323,13 @@ def _write_data(snapshot: Snapshot, folder: Path) -> set[str]:
     for name, job in jobs.items():
         _put(folder / name, job)
     return set(jobs)
+
+
+def _checkpoint_writer(snapshot: Snapshot) -> Callable[[Path], None] | None:
+    if snapshot.checkpoint is None:
+        return None
+    arrays: dict[str, Any] = dict(snapshot.checkpoint)
+    return lambda part: np.savez(part, allow_pickle=False, **arrays)
 
 
 def _write_reports(snapshot: Snapshot, folder: Path) -> tuple[Snapshot, set[str]]:
@@ -401,7 +419,7 @@ def _explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _refuse_foreign(out: Path) -> None:
+def _refuse_foreign(out: Path, beside: Collection[str]) -> None:
     """Raise InputError where OUT is not a folder, or holds files and no sign of a result of ours."""
     if not out.exists():
         return
@@ -412,7 +430,7 @@ def _refuse_foreign(out: Path) -> None:
     except OSError as error:
         raise InputError(f"Cannot read {out}: {error.strerror}. Give another folder with -o.") from error
     ours = _our_summary(out) is not None or (out / LOCK).exists() or (out / UNFINISHED).is_dir()
-    others = [n for n in names if not n.startswith((".", "checkpoint"))]
+    others = [n for n in names if not n.startswith((".", "checkpoint")) and n not in beside]
     if others and not ours:
         listed = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
         raise InputError(f"{out} holds other files ({listed}). Give an empty or a new folder with -o.")
