@@ -12,8 +12,8 @@ import gzip
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -28,6 +28,9 @@ from VesselFlowGSScene.case import Case
 
 Array = NDArray[Any]
 SERIES = "field_series.json"
+UNFINISHED = ".unfinished-export"
+# writes a file; returns steps where it has some
+Job = Callable[[Path], Iterator[None] | None]
 
 
 class Kind(str, Enum):
@@ -59,12 +62,16 @@ FILES = {
 
 @dataclass(frozen=True)
 class GridSettings:
-    """The velocity grid: points across the narrowest diameter, bounds of the spacing, and how many points at most."""
+    """The velocity grid: points across the narrowest diameter, bounds of the spacing, and how many points at most.
+
+    cells_per_step  that are looked at before the window lives again
+    """
 
     across: float = 12.0
     finest_mm: float = 0.1
     coarsest_mm: float = 1.0
     most_points: int = 8_000_000
+    cells_per_step: int = 6000
 
 
 def export(
@@ -82,7 +89,7 @@ def export(
 def export_steps(
     case: Case, snapshot: Snapshot, folder: str | os.PathLike[str], kinds: Iterable[Kind], phase: int | None = None
 ) -> Iterator[Path | None]:
-    """export, one file a step, so that a window can live between files."""
+    """export in steps that a window can live between; None: a file is not finished yet."""
     wanted = set(kinds)
     there = at_phase(snapshot, phase)
     jobs = [(kind, job) for kind, job in _jobs(case, there).items() if kind in wanted]
@@ -95,7 +102,7 @@ def export_steps(
         raise InputError(f"Cannot write to {target}: {error.strerror or error}. Choose another folder.") from error
     for kind, job in jobs:
         path = target / FILES[kind]
-        _whole(path, job)
+        yield from _whole(path, job)
         yield path
 
 
@@ -137,27 +144,56 @@ def snapshot_of_result(folder: str | os.PathLike[str]) -> Snapshot:
     return dataclasses.replace(snapshot, phases=phases, period_s=None if period is None else float(period))
 
 
-def velocity_grid(mesh: VolumeMesh, spacing_mm: float) -> tuple[Array, Array]:
+def velocity_grid(mesh: VolumeMesh, spacing_mm: float, settings: GridSettings = GridSettings()) -> tuple[Array, Array]:
     """Velocity (k, j, i, 3) m/s, LPS, on a grid along the axes, 0 outside; and the place (3,) of its first point."""
+    steps = _grid_steps(mesh, spacing_mm, settings)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            values, first = end.value
+            return values, first
+
+
+def _grid_steps(
+    mesh: VolumeMesh, spacing_mm: float, settings: GridSettings
+) -> Generator[None, None, tuple[Array, Array]]:
+    """velocity_grid, some cells a step."""
     from vtkmodules.vtkCommonDataModel import vtkImageData
     from vtkmodules.vtkFiltersCore import vtkProbeFilter
 
     from VesselFlowGSLib.results import vtk_data
 
-    low, high = np.min(mesh.points, axis=0), np.max(mesh.points, axis=0)
+    points, offsets = np.asarray(mesh.points), np.asarray(mesh.offsets)
+    low, high = points.min(axis=0), points.max(axis=0)
     counts = np.ceil((high - low) / spacing_mm).astype(int) + 1
-    first = 0.5 * (low + high) - 0.5 * spacing_mm * (counts - 1)
-    image = vtkImageData()
-    image.SetDimensions(*(int(count) for count in counts))
-    image.SetOrigin(*(float(x) for x in first))
-    image.SetSpacing(spacing_mm, spacing_mm, spacing_mm)
-    probe = vtkProbeFilter()
-    probe.SetInputData(image)
-    probe.SetSourceData(vtk_data.unstructured_grid(mesh))
-    probe.Update()
-    found = vtk_data.arrays_of(probe.GetOutput())
-    values = np.asarray(found["velocity"], np.float32) * found["vtkValidPointMask"][:, None]
-    return values.reshape(counts[2], counts[1], counts[0], 3), first
+    first = np.asarray(0.5 * (low + high) - 0.5 * spacing_mm * (counts - 1), float)
+    values = np.zeros((*counts[::-1], 3), np.float32)
+    velocity = {"velocity": mesh.arrays["velocity"]}
+    for start in range(0, len(offsets) - 1, settings.cells_per_step):
+        end = min(start + settings.cells_per_step, len(offsets) - 1)
+        corners = np.asarray(mesh.connectivity)[offsets[start] : offsets[end]]
+        part = VolumeMesh(
+            points, corners, offsets[start : end + 1] - offsets[start], mesh.cell_types[start:end], velocity
+        )
+        reached = points[corners]
+        lowest = np.floor((reached.min(axis=0) - first) / spacing_mm).astype(int).clip(0, counts - 1)
+        highest = np.ceil((reached.max(axis=0) - first) / spacing_mm).astype(int).clip(0, counts - 1)
+        size = highest - lowest + 1
+        image = vtkImageData()
+        image.SetDimensions(*size.tolist())
+        image.SetOrigin(*(first + spacing_mm * lowest).tolist())
+        image.SetSpacing(spacing_mm, spacing_mm, spacing_mm)
+        probe = vtkProbeFilter()
+        probe.SetInputData(image)
+        probe.SetSourceData(vtk_data.unstructured_grid(part))
+        probe.Update()
+        found = vtk_data.arrays_of(probe.GetOutput())
+        inside = found["vtkValidPointMask"].reshape(size[::-1]).astype(bool)
+        block = tuple(slice(a, a + n) for a, n in zip(lowest[::-1], size[::-1], strict=True))
+        values[block][inside] = found["velocity"].reshape(*size[::-1], 3)[inside]
+        yield None
+    return values, first
 
 
 def write_nrrd_vectors(path: Path, values: Array, first: Array, spacing_mm: float) -> None:
@@ -200,11 +236,11 @@ def grid_spacing_mm(snapshot: Snapshot, settings: GridSettings = GridSettings())
     return max(spacing, least)
 
 
-def _jobs(case: Case, snapshot: Snapshot) -> dict[Kind, Callable[[Path], None]]:
+def _jobs(case: Case, snapshot: Snapshot) -> dict[Kind, Job]:
     """How each kind is written, for those that the snapshot has the content of."""
     from VesselFlowGSLib.results import export as files
 
-    jobs: dict[Kind, Callable[[Path], None]] = {}
+    jobs: dict[Kind, Job] = {}
     surface, mesh, streams, line = snapshot.surface, snapshot.field, snapshot.streamlines, snapshot.centreline
     if surface is not None:
         jobs[Kind.SURFACE] = lambda part: files.write_surface(part, surface)
@@ -216,9 +252,7 @@ def _jobs(case: Case, snapshot: Snapshot) -> dict[Kind, Callable[[Path], None]]:
         jobs[Kind.CENTRELINE] = lambda part: _write_centreline(part, line)
     if snapshot.figures:
         jobs[Kind.FIGURES] = lambda part: _write_figures(part, snapshot)
-        jobs[Kind.FIGURES_JSON] = lambda part: part.write_text(
-            json.dumps(files.summary(snapshot), indent=1, ensure_ascii=False), encoding="utf-8"
-        )
+        jobs[Kind.FIGURES_JSON] = lambda part: _write_json(part, files.summary(snapshot))
     if mesh is not None and "velocity" in mesh.arrays:
         jobs[Kind.VELOCITY_GRID] = lambda part: _write_grid(part, snapshot)
     cloud = snapshot.cloud
@@ -228,19 +262,19 @@ def _jobs(case: Case, snapshot: Snapshot) -> dict[Kind, Callable[[Path], None]]:
     return jobs
 
 
-def _whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside the file, then give it its name, so that it is there whole or not at all."""
-    part = path.with_name(f"unfinished-{path.name}")
+def _whole(path: Path, write: Job) -> Iterator[None]:
+    """Write in a folder beside the file, then put it in its place, so that it is there whole or not at all."""
+    folder = path.parent / UNFINISHED
     try:
-        write(part)
-        os.replace(part, path)
+        folder.mkdir(exist_ok=True)
+        yield from write(folder / path.name) or ()
+        os.replace(folder / path.name, path)
     except OSError as error:
         raise InputError(
             f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder."
         ) from error
     finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_scene(part: Path, case: Case) -> None:
@@ -248,10 +282,10 @@ def _write_scene(part: Path, case: Case) -> None:
         raise OSError("the scene could not be written whole")
 
 
-def _write_grid(part: Path, snapshot: Snapshot) -> None:
+def _write_grid(part: Path, snapshot: Snapshot, settings: GridSettings = GridSettings()) -> Iterator[None]:
     assert snapshot.field is not None
-    spacing = grid_spacing_mm(snapshot)
-    values, first = velocity_grid(snapshot.field, spacing)
+    spacing = grid_spacing_mm(snapshot, settings)
+    values, first = yield from _grid_steps(snapshot.field, spacing, settings)
     write_nrrd_vectors(part, values, first, spacing)
 
 
@@ -269,6 +303,10 @@ def _write_centreline(part: Path, line: Polylines) -> None:
             for k, point in enumerate(points):
                 values = (arc[k], *point, *(column[k] for column in columns))
                 rows.writerow([branch + 1, *(f"{value:.7g}" for value in values)])
+
+
+def _write_json(part: Path, content: dict[str, Any]) -> None:
+    part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _write_figures(part: Path, snapshot: Snapshot) -> None:

@@ -71,6 +71,9 @@ class Clock:
         return self.start_s + (seconds - self.start_s) % self.period_s if self.period_s else seconds
 
 
+PHASE_SERIES = (Role.LUMEN_SERIES, Role.GLYPH_SERIES, Role.STREAMLINE_SERIES, Role.COURSE_SERIES)
+
+
 def put_on_time_base(
     case: Case, snapshot: Snapshot, appearance: Appearance, filmed: Sequence[Filmed] = ()
 ) -> Any | None:
@@ -107,7 +110,7 @@ def time_base_steps(
             moving.take(number)
             done += 1
             yield done / total
-    _install(case, snapshot, clock, series, filmed, settings)
+    _install(case, clock, series, filmed, settings)
     yield 1.0
 
 
@@ -116,10 +119,7 @@ def remove_time_base(case: Case) -> None:
     for role in (
         Role.BROWSER,
         Role.CURSOR_SERIES,
-        Role.COURSE_SERIES,
-        Role.LUMEN_SERIES,
-        Role.GLYPH_SERIES,
-        Role.STREAMLINE_SERIES,
+        *PHASE_SERIES,
         Role.FILM_SERIES,
         Role.FILM_VOLUMES,
     ):
@@ -180,15 +180,19 @@ def phase_at(case: Case) -> int | None:
 
 
 class _Moving:
-    """What a series is made of: the data of each phase, as far as they have been taken."""
+    """What a series is made of: the data of each phase, as far as they have been taken.
 
-    def __init__(self, role: Role, node: Any, build: Callable[[int], vtkPolyData]) -> None:
-        self.role, self.node, self._build = role, node, build
-        self.items: list[vtkPolyData] = []
+    put  gives an item of the series its data
+    """
+
+    def __init__(self, role: Role, node: Any, build: Callable[[int], Any], put: Callable[[Any, Any], None]) -> None:
+        self.role, self.node, self.put = role, node, put
+        self._build = build
+        self.items: list[Any] = []
 
     def take(self, number: int) -> None:
         data = self._build(number)
-        if self.items:
+        if self.items and data.IsA("vtkPolyData"):
             _share_mesh(data, self.items[0])
         self.items.append(data)
 
@@ -212,11 +216,22 @@ def _moving(case: Case, snapshot: Snapshot, appearance: Appearance) -> list[_Mov
             lambda k: streamline_data(snapshot, appearance, k),
         ),
     )
-    return [
-        _Moving(series, case.get(shown), build)
+    found = [
+        _Moving(series, case.get(shown), build, lambda item, data: item.SetAndObservePolyData(data))
         for shown, series, wanted, build in candidates
         if wanted and case.get(shown) is not None
     ]
+    if any(phase.centreline for phase in snapshot.phases):
+        # its plots may be asked for later: the table is there for them
+        found.append(
+            _Moving(
+                Role.COURSE_SERIES,
+                None,
+                lambda k: rows(course_columns(courses_at(snapshot, k))),
+                lambda item, data: item.SetAndObserveTable(data),
+            )
+        )
+    return found
 
 
 def _share_mesh(data: vtkPolyData, first: vtkPolyData) -> None:
@@ -238,31 +253,32 @@ def _points(data: vtkPolyData) -> Any:
 
 def _install(
     case: Case,
-    snapshot: Snapshot,
     clock: Clock,
     series: Sequence[_Moving],
     filmed: Sequence[Filmed],
     settings: TimeBaseSettings,
 ) -> None:
-    shown = time_at(case)
+    shown, known = time_at(case), case.get(Role.BROWSER) is not None
     browser = case.put(Role.BROWSER, "vtkMRMLSequenceBrowserNode")
     before = browser.StartModify()
     try:
+        if not known:
+            browser.SetPlaybackRateFps(settings.frames_per_second)
+            browser.SetPlaybackLooped(True)
+            browser.SetPlaybackItemSkippingEnabled(True)
         browser.SetPlaybackActive(False)
         browser.RemoveAllSequenceNodes()
         _install_cursor(case, browser, clock)
-        _install_course(case, browser, clock, snapshot)
         present = {moving.role for moving in series}
-        for role in (Role.LUMEN_SERIES, Role.GLYPH_SERIES, Role.STREAMLINE_SERIES):
+        for role in PHASE_SERIES:
             if role not in present:
                 case.drop(role)
         for moving in series:
+            if moving.node is None:
+                moving.node = case.put(Role.COURSE_TABLE, "vtkMRMLTableNode")
             sequence = _fill(case.put(moving.role, "vtkMRMLSequenceNode", hidden=True), clock, moving, settings)
             browser.AddProxyNode(moving.node, sequence, False)
         _install_films(case, browser, filmed, settings)
-        browser.SetPlaybackRateFps(settings.frames_per_second)
-        browser.SetPlaybackLooped(True)
-        browser.SetPlaybackItemSkippingEnabled(True)
         browser.SetAttribute(CLOCK, json.dumps(dataclasses.asdict(clock)))
         number = 0 if shown is None else int(np.argmin(np.abs(np.asarray(clock.times_s) - shown)))
         browser.SetSelectedItemNumber(number)
@@ -276,18 +292,18 @@ def _fill(sequence: Any, clock: Clock, moving: _Moving, settings: TimeBaseSettin
     sequence.RemoveAllDataNodes()
     _set_index(sequence)
     for time, number in _changes(clock, _stride(moving.items, settings)):
-        empty = slicer.vtkMRMLModelNode()
+        empty = getattr(slicer, moving.node.GetClassName())()
         # a step replaces the attributes of what is shown by those of the item
         _copy_attributes(moving.node, empty)
         held = sequence.SetDataNodeAtValue(empty, index_value(time))
-        held.SetAndObservePolyData(moving.items[number])
+        moving.put(held, moving.items[number])
     sequence.EndModify(before)
     return sequence
 
 
-def _stride(items: Sequence[vtkPolyData], settings: TimeBaseSettings) -> int:
+def _stride(items: Sequence[Any], settings: TimeBaseSettings) -> int:
     """Every how many phases are kept, so that a series stays below the limit."""
-    if all(item.GetPoints() is items[0].GetPoints() for item in items):
+    if not items[0].IsA("vtkPolyData") or all(item.GetPoints() is items[0].GetPoints() for item in items):
         return 1
     taken = sum(item.GetActualMemorySize() * 1024 for item in items)
     return max(1, -(-taken // settings.series_bytes))
@@ -306,28 +322,6 @@ def _install_cursor(case: Case, browser: Any, clock: Clock) -> None:
         held.SetAndObserveTable(cursor_rows(clock.within_period(time), low, high))
     sequence.EndModify(before)
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    browser.AddProxyNode(table, sequence, False)
-
-
-def _install_course(case: Case, browser: Any, clock: Clock, snapshot: Snapshot) -> None:
-    """What runs along the centreline at each phase, so that its plots follow the clock."""
-    if not any(phase.centreline for phase in snapshot.phases) or not courses_at(snapshot):
-        case.drop(Role.COURSE_SERIES)
-        return
-    sequence = case.put(Role.COURSE_SERIES, "vtkMRMLSequenceNode", hidden=True)
-    table = case.put(Role.COURSE_TABLE, "vtkMRMLTableNode")
-    table.SetLocked(True)
-    before = sequence.StartModify()
-    sequence.RemoveAllDataNodes()
-    _set_index(sequence)
-    made = {number: rows(course_columns(courses_at(snapshot, number))) for number in range(len(snapshot.phases))}
-    for time, number in _changes(clock):
-        empty = slicer.vtkMRMLTableNode()
-        empty.SetLocked(True)
-        _copy_attributes(table, empty)
-        held = sequence.SetDataNodeAtValue(empty, index_value(time))
-        held.SetAndObserveTable(made[number])
-    sequence.EndModify(before)
     browser.AddProxyNode(table, sequence, False)
 
 
