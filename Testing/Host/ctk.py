@@ -102,6 +102,8 @@ class ctkCollapsibleButton(qt.PythonQtObject, QtWidgets.QAbstractButton):
 class _OneNumber(qt.PythonQtObject, QtWidgets.QWidget):
     """What sliders and boxes of one number share."""
 
+    _DRAWN_WITH_OTHERS = True
+
     valueChanged = Signal(float)
 
     def __init__(self, parent: Any = None) -> None:
@@ -247,6 +249,8 @@ class ctkDoubleSpinBox(_OneNumber):
 class _TwoNumbers(qt.PythonQtObject, QtWidgets.QWidget):
     """What sliders of a range share."""
 
+    _DRAWN_WITH_OTHERS = True
+
     minimumValueChanged = Signal(float)
     maximumValueChanged = Signal(float)
     valuesChanged = Signal(float, float)
@@ -341,6 +345,8 @@ class ctkDoubleRangeSlider(_TwoNumbers):
 class ctkPathLineEdit(qt.PythonQtObject, QtWidgets.QWidget):
     """A path that can be typed or looked for."""
 
+    _DRAWN_WITH_OTHERS = True
+
     currentPathChanged = Signal(str)
     validInputChanged = Signal(bool)
     # QDir.Filter values, as in the real class
@@ -379,11 +385,18 @@ class ctkPathLineEdit(qt.PythonQtObject, QtWidgets.QWidget):
 
 @qt.stand_in
 class ctkDirectoryButton(qt.PythonQtObject, QtWidgets.QWidget):
-    """A button that shows a folder and asks for another."""
+    """A button that shows a folder and asks for another. The folder is absolute, as in the real one."""
 
     directoryChanged = Signal(str)
     directorySelected = Signal(str)
-    directory = kept(str, "directory", "", changed="directoryChanged")
+
+    def _set_directory(self, path: str) -> None:
+        absolute = path if path in ("", ".") else QtCore.QDir(path).absolutePath()
+        if absolute != self.directory:
+            self._directory = absolute
+            object.__getattribute__(self, "directoryChanged").emit(absolute)
+
+    directory = Property(str, lambda self: self.__dict__.get("_directory", "."), _set_directory)
     caption = kept(str, "caption", "")
     text = kept(str, "text", "")
 

@@ -56,8 +56,10 @@ class qMRMLCollapsibleButton(ctk.ctkCollapsibleButton):
 class qMRMLNodeComboBox(qt.PythonQtObject, QtWidgets.QWidget):
     """Chooses one node of the scene. It follows nodes that come, go and change their names.
 
-    As in the application, the first fit node is chosen where none may not be.
+    As in the application, nothing is chosen by itself when nodes come.
     """
+
+    _DRAWN_WITH_OTHERS = True
 
     currentNodeChanged = Signal(object)
     currentNodeIDChanged = Signal(str)
@@ -156,8 +158,6 @@ class qMRMLNodeComboBox(qt.PythonQtObject, QtWidgets.QWidget):
             self._list.addItem(node.GetName() or "", node.GetID())
         if self._node_id and self._node_id not in [node.GetID() for node in nodes]:
             self._choose("")
-        if not self._node_id and not self.noneEnabled and nodes:
-            self._choose(nodes[0].GetID())
         self._list.setCurrentIndex(max(0, self._list.findData(self._node_id)))
 
     def _activated(self, index: int) -> None:
@@ -322,8 +322,47 @@ class qMRMLRangeWidget(ctk.ctkRangeWidget):
         self._scene = scene
 
 
+@qt.stand_in
+class qMRMLSubjectHierarchyComboBox(qt.PythonQtObject, QtWidgets.QWidget):
+    """Chooses one item of the subject hierarchy by its number; it shows no tree."""
+
+    currentItemChanged = Signal(object)
+    _SIGNALS = {"currentItemChanged(vtkIdType)": "currentItemChanged"}
+    defaultText = kept(str, "defaultText", "")
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self._scene = scene
+
+    def mrmlScene(self) -> Any:
+        return self.__dict__.get("_scene")
+
+    def currentItem(self) -> int:
+        return int(self.__dict__.get("_item", 0))
+
+    def setCurrentItem(self, item: int) -> None:
+        if item != self.currentItem():
+            self._item = item
+            object.__getattribute__(self, "currentItemChanged").emit(item)
+
+
+@qt.stand_in
+class qMRMLSubjectHierarchyTreeView(qt.PythonQtObject, QtWidgets.QTreeView):
+    """The tree of the subject hierarchy; here it shows nothing."""
+
+    currentItemChanged = Signal(object)
+    _SIGNALS = {"currentItemChanged(vtkIdType)": "currentItemChanged"}
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self._scene = scene
+
+    def mrmlScene(self) -> Any:
+        return self.__dict__.get("_scene")
+
+
 class _OfSequenceBrowser(qMRMLWidget):
     """What the two widgets of a sequence browser share."""
+
+    _DRAWN_WITH_OTHERS = True
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -506,6 +545,8 @@ class qMRMLPlotView(qt.PythonQtObject, QtWidgets.QWidget):
 class qMRMLPlotWidget(qMRMLWidget):
     """A plot view with its bar."""
 
+    _DRAWN_WITH_OTHERS = True
+
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._view = qMRMLPlotView(self)
@@ -524,6 +565,8 @@ class qMRMLPlotWidget(qMRMLWidget):
 @qt.stand_in
 class qSlicerMarkupsPlaceWidget(qSlicerWidget):
     """Switches the placing of points in the views on and off; a test places points in the node itself."""
+
+    _DRAWN_WITH_OTHERS = True
 
     (
         ForcePlaceSingleMarkup,
@@ -601,6 +644,8 @@ class qSlicerMarkupsPlaceWidget(qSlicerWidget):
 @qt.stand_in
 class qSlicerSimpleMarkupsWidget(qSlicerWidget):
     """Chooses a list of points and places points in it."""
+
+    _DRAWN_WITH_OTHERS = True
 
     markupsNodeChanged = Signal()
     markupsFiducialNodeChanged = Signal()

@@ -24,7 +24,7 @@ WIDGETS: dict[str, Any] = {}
 UNKNOWN_CLASSES: set[str] = set()
 """Asked for by a .ui file, and not there: a plain QWidget stands in their place."""
 
-_ADDED = {"name", "className", "connect", "disconnect", "delete"}
+_ADDED = {"name", "className", "connect", "disconnect", "delete", "findChild", "findChildren"}
 _LOADING: list[bool] = []  # not empty while a .ui file is read
 _KEPT: list[Any] = []  # Python's side of widgets that C++ owns; without it their attributes would be lost
 _TYPES = {"int": int, "double": float, "bool": bool, "QString": str}
@@ -37,7 +37,8 @@ class PythonQtObject:
         if name.startswith("_"):
             return super().__getattribute__(name)
         if QtCore.QObject.metaObject(self).indexOfProperty(name) >= 0:
-            return QtCore.QObject.property(self, name)
+            value = QtCore.QObject.property(self, name)
+            return tuple(value) if isinstance(value, list) else value
         if name in _ADDED:
             return getattr(PythonQtObject, f"_{name}").__get__(self)()
         return super().__getattribute__(name)
@@ -73,6 +74,16 @@ class PythonQtObject:
 
     def _delete(self) -> Any:
         return lambda: QtCore.QObject.deleteLater(self)
+
+    def _findChild(self) -> Any:
+        return lambda kind, *name: next(iter(self._children_of(kind, *name)), None)
+
+    def _findChildren(self) -> Any:
+        return self._children_of
+
+    def _children_of(self, kind: Any, *name: str) -> list[Any]:
+        found = QtCore.QObject.findChildren(self, _original_of(kind), *name)
+        return [child for child in found if not _is_inside_a_stand_in(child)]
 
     def _connect(self) -> Any:
         return lambda *where: self._attach(True, *where)
@@ -112,6 +123,31 @@ class PythonQtObject:
         return signal
 
 
+class _Kind(type(QtCore.QObject)):  # type: ignore[misc]
+    """Every widget is a QWidget, although the classes here do not derive from each other."""
+
+    def __instancecheck__(cls, asked: Any) -> bool:
+        return isinstance(asked, cls.__dict__.get("_ORIGINAL", ())) or super().__instancecheck__(asked)
+
+    def __subclasscheck__(cls, asked: type) -> bool:
+        return issubclass(asked, cls.__dict__.get("_ORIGINAL", ())) or super().__subclasscheck__(asked)
+
+
+def _original_of(kind: Any) -> Any:
+    """The class of PySide6 behind a class of this module; other classes as they are."""
+    return kind.__dict__.get("_ORIGINAL", kind)
+
+
+def _is_inside_a_stand_in(child: Any) -> bool:
+    # What a stand-in is drawn with is not what the real widget is made of.
+    parent = QtCore.QObject.parent(child)
+    while parent is not None:
+        if getattr(type(parent), "_DRAWN_WITH_OTHERS", False):
+            return True
+        parent = QtCore.QObject.parent(parent)
+    return False
+
+
 def _signals_of(described: Any) -> set[str]:
     methods = (described.method(k) for k in range(described.methodCount()))
     kind = QtCore.QMetaMethod.MethodType.Signal
@@ -136,8 +172,8 @@ def _publish(module: Any) -> None:
         if not name.startswith("Q") or name in here:
             continue
         if inspect.isclass(value) and issubclass(value, handled):
-            body = {"__module__": "qt", "__doc__": value.__doc__, "_stand_in": True}
-            value = WIDGETS[name] = type(name, (PythonQtObject, value), body)
+            body = {"__module__": "qt", "__doc__": value.__doc__, "_stand_in": True, "_ORIGINAL": value}
+            value = WIDGETS[name] = _Kind(name, (PythonQtObject, value), body)
         here[name] = value
 
 

@@ -143,8 +143,8 @@ def test_a_node_selector_follows_the_scene(ui, scene):
     scene.RemoveNode(model)
     assert ui.model.currentNode() is None and told == [model, None]
     ui.model.noneEnabled = False
-    first = scene.AddNewNodeByClass("vtkMRMLModelNode", "first")
-    assert ui.model.currentNode() is first
+    scene.AddNewNodeByClass("vtkMRMLModelNode", "first")
+    assert ui.model.currentNode() is None and ui.model.nodeTypes == ("vtkMRMLModelNode",)
 
 
 def test_misspelt_names_are_found(ui):
@@ -171,6 +171,16 @@ def test_properties_and_signals_are_python_s(ui):
     label = qt.QLabel("text")
     label.alignment = qt.Qt.AlignRight
     assert label.text == "text" and label.alignment & qt.Qt.AlignRight
+
+
+def test_children_are_found_by_their_kind(panel, ui):
+    import ctk
+    import qt
+
+    assert {widget.name for widget in panel.findChildren(qt.QPushButton)} == {"apply"}
+    assert {"level", "apply", "model"} <= {widget.objectName for widget in panel.findChildren(qt.QWidget)}
+    assert panel.findChild(ctk.ctkSliderWidget, "level") is ui.level
+    assert isinstance(ui.apply, qt.QWidget) and not isinstance(ui.apply, qt.QLabel)
 
 
 def test_sections_fold(panel, ui):
