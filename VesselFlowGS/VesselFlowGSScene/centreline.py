@@ -47,7 +47,6 @@ def show_centreline(case: Case, snapshot: Snapshot, appearance: Appearance, scal
     if not appearance.centreline or line is None or len(line.points) == 0:
         return hidden(case.get(Role.CENTRELINE))
     node = case.put(Role.CENTRELINE, "vtkMRMLModelNode")
-    modifying = node.StartModify()
     if mark_of(node.GetPolyData()) != _made_of(line):
         node.SetAndObserveMesh(centreline_data(snapshot))
     display = with_display(node)
@@ -55,7 +54,6 @@ def show_centreline(case: Case, snapshot: Snapshot, appearance: Appearance, scal
     display.SetLighting(False)
     display.SetVisibility(True)
     paint(display, scale)
-    node.EndModify(modifying)
     return display
 
 

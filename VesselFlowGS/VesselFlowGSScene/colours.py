@@ -94,14 +94,21 @@ def paint(display: Any, scale: Scale | None) -> None:
 def show_legends(shown: list[tuple[Any, Scale]], wanted: bool, all_displays: list[Any]) -> None:
     """One legend for every scale that is seen, in its own place; the first display node with it bears it.
 
+    Legends of other cases keep their places, and what one of them says is not said again.
+
     shown         display nodes that are visible, each with its scale
-    all_displays  display nodes that may bear a legend from before
+    all_displays  display nodes of the case that may bear a legend from before
     """
+    if not all_displays:
+        return
+    others = _legends_of_others(all_displays)
+    said = {_words(legend) for legend in others}
     bearers: dict[Scale, Any] = {}
-    if wanted:
-        for display, scale in shown:
+    for display, scale in shown if wanted else []:
+        if (scale.title, scale.low, scale.high) not in said:
             bearers.setdefault(scale, display)
-    places = dict(zip(bearers, SLOTS, strict=False))
+    taken = {legend.GetPosition() for legend in others}
+    places = dict(zip(bearers, [place for place in SLOTS if place not in taken], strict=False))
     of_display = {display.GetID(): scale for scale, display in bearers.items() if scale in places}
     for display in all_displays:
         scale = of_display.get(display.GetID())
@@ -113,6 +120,17 @@ def show_legends(shown: list[tuple[Any, Scale]], wanted: bool, all_displays: lis
         if legend is None:
             legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(display)
         _write_legend(legend, scale, places[scale])
+
+
+def _legends_of_others(displays: list[Any]) -> list[Any]:
+    own = {display.GetID() for display in displays}
+    legends = slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", displays[0].GetScene())
+    explained = [(legend, legend.GetPrimaryDisplayNode()) for legend in legends if legend.GetVisibility()]
+    return [legend for legend, of in explained if of is not None and of.GetID() not in own and of.GetVisibility()]
+
+
+def _words(legend: Any) -> tuple[str, float, float]:
+    return (legend.GetTitleText(), *legend.GetPrimaryDisplayNode().GetScalarRange())
 
 
 def _write_legend(legend: Any, scale: Scale, place: tuple[float, float]) -> None:

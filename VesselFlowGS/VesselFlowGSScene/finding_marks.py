@@ -67,14 +67,12 @@ def show_findings(case: Case, snapshot: Snapshot, appearance: Appearance) -> Non
 
 def _show_regions(case: Case, shown: tuple[Finding, ...], made_of: str) -> None:
     node = case.put(Role.FINDINGS, "vtkMRMLModelNode")
-    modifying = node.StartModify()
     if mark_of(node.GetPolyData()) != made_of:
         node.SetAndObserveMesh(mark(finding_data(shown), made_of))
     display = with_display(node)
     display.SetOpacity(FindingSettings().opacity)
     display.SetVisibility(True)
     paint(display, Scale(KIND, "", FINDINGS_TABLE, 0, len(KINDS) - 1))
-    node.EndModify(modifying)
 
 
 def _show_labels(case: Case, shown: tuple[Finding, ...], made_of: str) -> None:

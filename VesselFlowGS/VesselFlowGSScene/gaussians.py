@@ -49,7 +49,6 @@ def show_gaussians(case: Case, snapshot: Snapshot, appearance: Appearance, scale
     if not appearance.gaussians or snapshot.cloud is None or len(snapshot.cloud.mean) == 0:
         return hidden(node)
     node = case.put(Role.GAUSSIANS, "vtkMRMLModelNode")
-    modifying = node.StartModify()
     if mark_of(node.GetPolyData()) != _made_of(snapshot.cloud):
         node.SetAndObserveMesh(gaussian_data(snapshot))
     display = with_display(node)
@@ -58,7 +57,6 @@ def show_gaussians(case: Case, snapshot: Snapshot, appearance: Appearance, scale
     display.SetPointSize(appearance.gaussian_size)
     display.SetVisibility(True)
     paint(display, scale if scale and node.GetPolyData().GetPointData().HasArray(scale.array) else None)
-    node.EndModify(modifying)
     return display
 
 

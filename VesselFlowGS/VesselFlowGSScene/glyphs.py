@@ -32,6 +32,7 @@ class GlyphSettings:
     """most       arrows, however many are asked for
     drawn         points of the field that are drawn for one arrow, from which the evenly spread ones are taken
     least_speed   of the top of the speed range: slower blood, as at the wall, gets no arrow
+    length_radii  of an arrow at the top of the speed range, in mean radii of the vessel
     remembered    how many choices of points are kept
     sides, shaft_radius, head_radius, head_length  of an arrow of length 1
     """
@@ -39,6 +40,7 @@ class GlyphSettings:
     most: int = 5000
     drawn: int = 16
     least_speed: float = 0.02
+    length_radii: float = 1.5
     seed: int = 0
     remembered: int = 8
     sides: int = 6
@@ -51,7 +53,7 @@ def glyph_data(snapshot: Snapshot, appearance: Appearance, phase: int | None = N
     """Arrows in RAS with Speed_m_s and, as active vectors, Velocity_m_s, each with its middle on its point.
 
     Empty without a field. The points are the same for all phases and snapshots of one shape. An arrow at the top of
-    the speed range (98 % of the blood over all phases is slower) is as long as the vessel's mean radius, times the
+    the speed range (98 % of the blood over all phases is slower) is 1.5 mean radii of the vessel long, times the
     appearance's scale.
     """
     arrows = _arrows(snapshot, appearance, phase, GlyphSettings())
@@ -120,13 +122,11 @@ def show_glyphs(case: Case, snapshot: Snapshot, appearance: Appearance, scale: S
     if arrows is None:
         return hidden(case.get(Role.GLYPHS))
     node = case.put(Role.GLYPHS, "vtkMRMLModelNode")
-    modifying = node.StartModify()
     if mark_of(node.GetPolyData()) != arrows.made_of:
         node.SetAndObserveMesh(_arrow_data(arrows, GlyphSettings()))
     display = with_display(node)
     display.SetVisibility(True)
     paint(display, scale)
-    node.EndModify(modifying)
     return display
 
 
@@ -150,7 +150,7 @@ def _arrows(snapshot: Snapshot, appearance: Appearance, phase: int | None, setti
     chosen = ras_of(np.asarray(velocity)[subset].astype(np.float32))
     moving = np.einsum("ij,ij->i", chosen, chosen) > (settings.least_speed * top[1]) ** 2
     at, chosen = at[moving], chosen[moving]
-    length = appearance.glyph_scale * typical_radius(snapshot) / top[1]
+    length = appearance.glyph_scale * settings.length_radii * typical_radius(snapshot) / top[1]
     return _Arrows(at, chosen, length, fingerprint(at, chosen, length))
 
 

@@ -19,6 +19,8 @@ from VesselFlowGSScene.poly_data import (
     fingerprint,
     mark,
     mark_of,
+    note,
+    note_of,
     poly_data,
     set_array,
 )
@@ -26,6 +28,7 @@ from VesselFlowGSScene.ranges import PA_PER_MMHG
 
 Array = NDArray[Any]
 SHAPE = "VesselFlowGS.Shape"
+SLICE_LINE = 3
 PLAIN_COLOUR = (0.86, 0.47, 0.42)
 NORMALS = "Normals"
 ENGINE_ARRAYS = ("pressure", "wss", "confidence")
@@ -50,6 +53,7 @@ def lumen_data(snapshot: Snapshot, phase: int | None = None, speed: bool = True)
     points = ras_of(np.asarray(surface.points, np.float32))
     normals = ras_of(wall_normals(surface))
     data = poly_data(points, wall_arrays(snapshot, phase, speed), triangles=surface.triangles, normals=normals)
+    note(data, SHAPE, _shape(snapshot))
     return mark(data, _made_of(snapshot, phase, speed))
 
 
@@ -78,17 +82,16 @@ def show_lumen(case: Case, snapshot: Snapshot, appearance: Appearance, scale: Sc
     if snapshot.surface is None:
         return None
     node = case.put(Role.LUMEN, "vtkMRMLModelNode")
-    modifying = node.StartModify()
     speed = appearance.quantity is Quantity.SPEED
     if _same_wall(node, snapshot):
-        _change_arrays(node.GetPolyData(), snapshot, phase, speed)
+        _change_arrays(node, snapshot, phase, speed)
     else:
         node.SetAndObserveMesh(lumen_data(snapshot, phase, speed))
-        node.SetAttribute(SHAPE, _shape(snapshot))
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetColor(*PLAIN_COLOUR)
         node.GetDisplayNode().SetVisibility2D(True)
+        node.GetDisplayNode().SetSliceIntersectionThickness(SLICE_LINE)
         node.GetDisplayNode().SetBackfaceCulling(False)
     display = node.GetDisplayNode()
     still = display.StartModify()
@@ -96,7 +99,6 @@ def show_lumen(case: Case, snapshot: Snapshot, appearance: Appearance, scale: Sc
     display.SetOpacity(appearance.opacity)
     paint(display, scale if scale and node.GetPolyData().GetPointData().HasArray(scale.array) else None)
     display.EndModify(still)
-    node.EndModify(modifying)
     return display
 
 
@@ -105,21 +107,24 @@ def _same_wall(node: Any, snapshot: Snapshot) -> bool:
     surface = snapshot.surface
     if data is None or surface is None or data.GetNumberOfPoints() != len(surface.points):
         return False
-    return data.GetNumberOfPolys() == len(surface.triangles) and node.GetAttribute(SHAPE) == _shape(snapshot)
+    return data.GetNumberOfPolys() == len(surface.triangles) and note_of(data, SHAPE) == _shape(snapshot)
 
 
-def _change_arrays(data: vtkPolyData, snapshot: Snapshot, phase: int | None, speed: bool) -> None:
+def _change_arrays(node: Any, snapshot: Snapshot, phase: int | None, speed: bool) -> None:
+    shown = node.GetPolyData()
     # what was once worth a search stays up to date, so that a step in time needs no other arrays
-    speed = speed or bool(data.GetPointData().HasArray("Speed_m_s"))
+    speed = speed or bool(shown.GetPointData().HasArray("Speed_m_s"))
     made_of = _made_of(snapshot, phase, speed)
-    if mark_of(data) == made_of:
+    if mark_of(shown) == made_of:
         return
     arrays = wall_arrays(snapshot, phase, speed)
-    drop_arrays_but(data, {*arrays, NORMALS})
+    # what is shown may be an item of a sequence, which a browser shows without copying: it keeps its values
+    data = vtkPolyData()
+    data.ShallowCopy(shown)
+    drop_arrays_but(data, {NORMALS})
     for name, values in arrays.items():
         set_array(data, name, values)
-    mark(data, made_of)
-    data.Modified()
+    node.SetAndObserveMesh(mark(data, made_of))
 
 
 def _shape(snapshot: Snapshot) -> str:

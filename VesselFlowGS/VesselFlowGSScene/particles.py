@@ -49,6 +49,8 @@ class Particles:
     """The particles of a case. Made anew for another snapshot; hold none over the closing of a scene.
 
     They move through the snapshot's field, or that of the phase which is set: the flow of that instant, held still.
+
+    appearance  may be replaced while they move: its pace is that of the next step
     """
 
     def __init__(self, case: Case, snapshot: Snapshot, appearance: Appearance, phase: int | None = None) -> None:

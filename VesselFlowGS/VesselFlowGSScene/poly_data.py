@@ -61,19 +61,9 @@ def poly_data(
 
 
 def set_array(data: vtkPolyData, name: str, values: Array) -> None:
-    """Give the points this array; where they have it, the values go into its memory."""
+    """Give the points this array, in place of the one of its name; it is held, not copied."""
     fresh = np.asarray(values)
-    if np.issubdtype(fresh.dtype, np.floating):
-        fresh = fresh.astype(np.float32, copy=False)
-    there = data.GetPointData().GetArray(name)
-    if there is not None:
-        seen = vtk_to_numpy(there)
-        if seen.shape == fresh.shape and seen.dtype == fresh.dtype:
-            seen[...] = fresh
-            there.Modified()
-            return
-        data.GetPointData().RemoveArray(name)
-    array = _held(fresh)
+    array = _held(fresh.astype(np.float32, copy=False) if np.issubdtype(fresh.dtype, np.floating) else fresh)
     array.SetName(name)
     data.GetPointData().AddArray(array)
 
@@ -99,16 +89,26 @@ def fingerprint(*parts: Any) -> str:
 
 def mark(data: vtkPolyData, made_of: str) -> vtkPolyData:
     """Write the fingerprint into the data, where copies and files carry it on."""
-    text = vtkStringArray()
-    text.SetName(MADE_OF)
-    text.InsertNextValue(made_of)
-    data.GetFieldData().AddArray(text)
+    note(data, MADE_OF, made_of)
     return data
 
 
 def mark_of(data: vtkPolyData | None) -> str:
     """The fingerprint that the data carries, or ""."""
-    text = None if data is None else data.GetFieldData().GetAbstractArray(MADE_OF)
+    return note_of(data, MADE_OF)
+
+
+def note(data: vtkPolyData, name: str, words: str) -> None:
+    """Write words into the field data."""
+    text = vtkStringArray()
+    text.SetName(name)
+    text.InsertNextValue(words)
+    data.GetFieldData().AddArray(text)
+
+
+def note_of(data: vtkPolyData | None, name: str) -> str:
+    """The words of this name in the field data, or ""."""
+    text = None if data is None else data.GetFieldData().GetAbstractArray(name)
     return str(text.GetValue(0)) if text is not None and text.GetNumberOfValues() else ""
 
 

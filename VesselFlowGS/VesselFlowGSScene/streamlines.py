@@ -77,13 +77,11 @@ def show_streamlines(
     if not appearance.streamlines or lines is None or len(lines.points) == 0:
         return hidden(node)
     node = case.put(Role.STREAMLINES, "vtkMRMLModelNode")
-    modifying = node.StartModify()
     if mark_of(node.GetPolyData()) != _made_of(lines, appearance):
         node.SetAndObserveMesh(streamline_data(snapshot, appearance, phase))
     display = with_display(node)
     display.SetVisibility(True)
     paint(display, scale)
-    node.EndModify(modifying)
     return display
 
 
