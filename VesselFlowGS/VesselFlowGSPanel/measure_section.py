@@ -51,10 +51,13 @@ class MeasureSection(Section):
         self._probed = ""
         self._ours = False
         self._dragged = False
-        self._measure = Throttle(MEASURE_MS, self.measure)
+        self._read: tuple[Any, ...] | None = None
+        # apart, so that the window lives in between
+        self._measure_plane = Throttle(MEASURE_MS, self.measure_plane)
+        self._measure_probe = Throttle(MEASURE_MS, self.measure_probe)
         self._plane = Following(self.panel, moved, self._plane_moved)
         self._probe = Following(self.panel, moved, self._probe_moved)
-        self._browser = Following(self.panel, vtk.vtkCommand.ModifiedEvent, self._measure.ask)
+        self._browser = Following(self.panel, vtk.vtkCommand.ModifiedEvent, self._see_changes)
         self.ui.branch.connect("currentIndexChanged(int)", lambda number: self._set("branch", int(number)))
         self.ui.cutPosition.connect("valueChanged(double)", lambda mm: self._set("cut_mm", float(mm)))
         self.ui.fromPosition.connect("valueChanged(double)", lambda mm: self._set("course_from_mm", float(mm)))
@@ -82,44 +85,51 @@ class MeasureSection(Section):
         for widget in (self.ui.fromPosition, self.ui.toPosition, self.ui.areaChartButton, self.ui.courseTableButton):
             widget.enabled = bool(lengths)
         self.ui.pressureChartButton.enabled = bool(lengths) and flows
-        self._show_balance(snapshot)
         if case is None or snapshot is None:
-            self._plane.follow(None)
-            self._probe.follow(None)
-            self._browser.follow(None)
+            for followed in (self._plane, self._probe, self._browser):
+                followed.follow(None)
         else:
             self._browser.follow(case.get(Role.BROWSER))
             self._keep_tools(case, snapshot, lengths)
-        self._measure.ask()
+        self._see_changes()
 
     def close(self) -> None:
         self._let_go()
 
-    def measure(self) -> None:
-        """Read everything anew, where plane and probe lie now and at the instant that is shown."""
-        parameters, case, snapshot = self.panel.parameters, self.panel.case, self.panel.snapshot
-        if parameters is None:
+    def measure_plane(self) -> None:
+        """Read the flow through the plane anew, where it lies now and at the instant that is shown."""
+        case, snapshot = self.panel.case, self.panel.snapshot
+        if self.panel.parameters is None:
             return
-        self.ui.dropReadout.text = self._drop_text(snapshot)
-        missing = _("Needs a solved flow.") if snapshot is not None and not _flows(snapshot) else ""
-        self.ui.cutReadout.text = self.ui.probeReadout.text = missing
-        if case is None or snapshot is None:
-            return
-        from VesselFlowGSScene.cutplane import measure
-        from VesselFlowGSScene.probe import read_probe
+        text = self._missing(snapshot)
+        if case is not None and snapshot is not None and case.get(Role.CUT_PLANE) is not None and not text:
+            from VesselFlowGSScene.cutplane import measure
 
-        self._ours = True
-        try:
-            if parameters.cut_plane and case.get(Role.CUT_PLANE) is not None:
-                self.ui.cutReadout.text = cut_text(measure(case, snapshot, self._sampler(snapshot)))
-            if parameters.probe and case.get(Role.PROBE) is not None:
-                reading = read_probe(case, snapshot, self._sampler(snapshot), self._phase())
-                self.ui.probeReadout.text = reading_text(reading)
-        finally:
-            self._ours = False
-        if self._dragged:
-            self._dragged = False
-            self._follow_plane(case, snapshot)
+            self._ours = True
+            try:
+                text = cut_text(measure(case, snapshot, self._sampler(snapshot)))
+            finally:
+                self._ours = False
+            if self._dragged:
+                self._dragged = False
+                self._follow_plane(case, snapshot)
+        self.ui.cutReadout.text = text
+
+    def measure_probe(self) -> None:
+        """Read the probe anew, where it lies now and at the instant that is shown."""
+        case, snapshot = self.panel.case, self.panel.snapshot
+        if self.panel.parameters is None:
+            return
+        text = self._missing(snapshot)
+        if case is not None and snapshot is not None and case.get(Role.PROBE) is not None and not text:
+            from VesselFlowGSScene.probe import read_probe
+
+            self._ours = True
+            try:
+                text = reading_text(read_probe(case, snapshot, self._sampler(snapshot), self._phase()))
+            finally:
+                self._ours = False
+        self.ui.probeReadout.text = text
 
     def show_pressure(self) -> None:
         """The pressure along the centreline as a chart."""
@@ -140,6 +150,26 @@ class MeasureSection(Section):
         table = case.get(Role.COURSE_TABLE)
         if table is not None:
             show_table(table)
+
+    def _see_changes(self) -> None:
+        """Read anew what another snapshot, another instant or another switch changes."""
+        parameters, case, snapshot = self.panel.parameters, self.panel.case, self.panel.snapshot
+        if parameters is None:
+            return
+        phase = self._phase()
+        seen = (snapshot, case.node.GetID() if case is not None else "", phase)
+        others = self._read is None or seen[0] is not self._read[0] or seen[1:] != self._read[1:3]
+        if others:
+            self._show_balance(snapshot)
+        if others or self._read is None or self._read[3] != (parameters.cut_plane, self._placed):
+            self._measure_plane.ask()
+        if others or self._read is None or self._read[4] != parameters.probe:
+            self._measure_probe.ask()
+        self._read = (*seen, (parameters.cut_plane, self._placed), parameters.probe)
+        self.ui.dropReadout.text = self._drop_text(snapshot)
+
+    def _missing(self, snapshot: Snapshot | None) -> str:
+        return _("Needs a solved flow.") if snapshot is not None and not _flows(snapshot) else ""
 
     def _show_course(self, which: int) -> None:
         case, snapshot = self.panel.case, self.panel.snapshot
@@ -229,11 +259,11 @@ class MeasureSection(Section):
     def _plane_moved(self) -> None:
         if not self._ours:
             self._dragged = True
-            self._measure.ask()
+            self._measure_plane.ask()
 
     def _probe_moved(self) -> None:
         if not self._ours:
-            self._measure.ask()
+            self._measure_probe.ask()
 
     def _follow_plane(self, case: Case, snapshot: Snapshot) -> None:
         """Let branch and slider say where a person dragged the plane to, without moving it."""
@@ -300,11 +330,13 @@ class MeasureSection(Section):
         return self._at_phase[1]
 
     def _let_go(self) -> None:
-        self._measure.stop()
+        self._measure_plane.stop()
+        self._measure_probe.stop()
         for followed in (self._plane, self._probe, self._browser):
             followed.follow(None)
         self._sampled = self._at_phase = self._coursed = self._placed = None
         self._probed = ""
+        self._read = None
         self._dragged = False
 
 
