@@ -150,6 +150,16 @@ def test_the_window_stays_while_frames_of_one_run_follow(scene, entry):
     assert node.GetDisplayNode().GetWindow() != pytest.approx(0.7)
 
 
+def test_the_window_grows_with_the_dye(scene, entry):
+    """The first frame shows noise alone: what follows must not drown in black."""
+    case, frames = Case.create(scene, "Vessel"), FilmFrames(entry)
+    windows = []
+    for image in frames.fullest():
+        node = overlay.show_frame(case, entry, image)
+        windows.append(node.GetDisplayNode().GetWindow())
+    assert (np.diff(windows) >= -1e-9).all() and windows[-1] > 0.9 * filled(entry).max()
+
+
 # moving it
 
 

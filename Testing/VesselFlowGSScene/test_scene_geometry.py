@@ -114,10 +114,11 @@ def test_slicer_reads_the_file_where_the_volume_was(scene, tmp_path):
     assert np.array_equal(slicer.util.arrayFromVolume(again), VALUES)
 
 
-def test_the_copy_does_not_follow_the_scene(scene):
+def test_the_voxels_outlive_their_node(scene):
     node = add_volume(scene, VALUES, oblique())
     grid = grid_of_volume(node)
-    slicer.util.arrayFromVolume(node)[:] = 0
+    scene.RemoveNode(node)
+    del node
     assert np.array_equal(grid.values, VALUES)
 
 
@@ -276,6 +277,42 @@ def test_a_vessel_that_leaves_the_volume_reaches_the_border_of_its_labelmap(scen
     assert grid.values[0].any() and grid.values[-1].any()
     for face in (grid.values[:, 0], grid.values[:, -1], grid.values[:, :, 0], grid.values[:, :, -1]):
         assert not face.any()
+
+
+def test_a_finer_segmentation_knows_where_the_volume_ends(scene):
+    """The segments have half the voxels' size; along k the vessel leaves the volume, along i and j it does not."""
+    fine = np.zeros((30, 40, 40), np.uint8)
+    fine[:, 18:22, 18:22] = 1
+    node = segmentation(scene, fine, np.diag([0.5, 0.5, 0.5, 1]))
+    coarse = np.eye(4)
+    coarse[:3, 3] = 0.25  # centres of voxels twice as large
+    node.SetReferenceImageGeometryParameterFromVolumeNode(add_volume(scene, fine[::2, ::2, ::2], coarse, "coarse"))
+    grid = grid_of_segments(node)
+    assert grid.values.shape == (30, 20, 20) and grid.values[0].any() and grid.values[-1].any()
+    taller = add_volume(scene, np.zeros((20, 20, 20), np.uint8), coarse, "taller")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(taller)
+    grid = grid_of_segments(node)
+    assert grid.values[0].any() and not grid.values[-1].any()
+
+
+def test_segments_on_different_lattices_come_together(scene):
+    labels, ijk_to_ras = tube_labels()
+    node = segmentation(scene, labels, ijk_to_ras)
+    one = slicer.vtkOrientedImageData()
+    node.GetBinaryLabelmapRepresentation(node.GetSegmentation().GetNthSegmentID(0), one)
+    ball = np.zeros((20, 20, 20), np.uint8)
+    ball[5:15, 5:15, 5:15] = 1
+    place = np.diag([0.5, 0.5, 0.5, 1.0])
+    place[:3, 3] = END
+    other = segmentation(scene, ball, place)
+    image = slicer.vtkOrientedImageData()
+    other.GetBinaryLabelmapRepresentation(other.GetSegmentation().GetNthSegmentID(0), image)
+    node.AddSegmentFromBinaryLabelmapRepresentation(image, "ball")
+    grid = grid_of_segments(node)
+    k, j, i = np.nonzero(grid.values)
+    lps = np.c_[i, j, k] @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+    centre = lps_of(END + 0.5 * 9.5)
+    assert np.linalg.norm(lps - centre, axis=1).min() < 1 and np.linalg.norm(lps - lps_of(START), axis=1).min() < 3
 
 
 def test_a_closed_surface_alone_is_a_surface(scene, tmp_path):

@@ -24,14 +24,16 @@ from VesselFlowGSScene.scene_geometry import grid_of_segments, has_labelmap, sur
 
 COLOUR = (1.0, 0.8, 0.1)
 LINE_WIDTH = 2
-# gray levels of the frame reach from its darkest to this share of its pixels
+# the window of gray levels leaves out so many of a frame's pixels at either end, and is never narrower than this
 WINDOW_SHARE = 0.9995
+LEAST_WINDOW = 1e-3
 
 
 def show_frame(case: Case, entry: RunEntry, image: NDArray[np.floating[Any]]) -> Any:
     """Show (rows, columns) values of a run as the case's frame; contrast is drawn dark. Returns the volume node.
 
-    A new window of gray levels is chosen when another run is shown, and kept while frames of one run follow.
+    The window of gray levels is chosen anew when another run is shown; while frames of one run follow it grows with
+    what they show, until a person sets it.
     """
     spacing = _spacing(entry)
     node = case.put(Role.FILMED, "vtkMRMLScalarVolumeNode")
@@ -46,12 +48,7 @@ def show_frame(case: Case, entry: RunEntry, image: NDArray[np.floating[Any]]) ->
         node.SetAndObserveImageData(_image_of(values))
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
-    if node.GetAttribute(SHOWN) != _mark(entry):
-        node.SetAttribute(SHOWN, _mark(entry))
-        display = node.GetDisplayNode()
-        low, high = np.quantile(values, [1 - WINDOW_SHARE, WINDOW_SHARE])
-        display.SetAutoWindowLevel(False)
-        display.SetWindowLevelMinMax(float(low), float(max(high, low + 1e-6)))
+    _choose_window(node, entry, values)
     return node
 
 
@@ -137,6 +134,25 @@ def vessel_of_node(node: Any, segments: Sequence[str] = ()) -> Vessel:
 
 
 SHOWN = "VesselFlowGS.Run"
+WINDOW = "VesselFlowGS.Window"
+
+
+def _choose_window(node: Any, entry: RunEntry, values: NDArray[np.float32]) -> None:
+    display = node.GetDisplayNode()
+    low, high = (float(v) for v in np.quantile(values, [1 - WINDOW_SHARE, WINDOW_SHARE]))
+    if node.GetAttribute(SHOWN) == _mark(entry):
+        now = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+        if node.GetAttribute(WINDOW) != _window_text(*now):
+            return  # a person has set it
+        low, high = min(low, now[0]), max(high, now[1])
+    node.SetAttribute(SHOWN, _mark(entry))
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(low, max(high, low + LEAST_WINDOW))
+    node.SetAttribute(WINDOW, _window_text(display.GetWindowLevelMin(), display.GetWindowLevelMax()))
+
+
+def _window_text(low: float, high: float) -> str:
+    return f"{low:.6g} {high:.6g}"
 
 
 def _mark(entry: RunEntry) -> str:

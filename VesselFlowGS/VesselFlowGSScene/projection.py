@@ -77,12 +77,11 @@ def vessel_of_mesh(
     points = np.asarray(points, np.float64)
     corners = points[triangles]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    ends = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
-    ends = ends.astype(np.int64)
-    of_triangle = np.tile(np.arange(len(triangles)), 3)
-    order = np.argsort(ends[:, 0] * len(points) + ends[:, 1], kind="stable")
-    ends, of_triangle = ends[order], of_triangle[order]
-    same = (ends[1:] == ends[:-1]).all(1)
+    start, stop = triangles.T.ravel(), np.roll(triangles, -1, axis=1).T.ravel()
+    keys = np.minimum(start, stop).astype(np.int64) * len(points) + np.maximum(start, stop)
+    order = np.argsort(keys, kind="stable")
+    keys, of_triangle = keys[order], order % len(triangles)
+    same = keys[1:] == keys[:-1]
     first = np.concatenate([[True], ~same])
     starts = np.flatnonzero(first)
     shared = np.concatenate([same, [False]])[starts]
@@ -90,7 +89,7 @@ def vessel_of_mesh(
     none = np.zeros((0, 3)), np.zeros(1, np.int64)
     return Vessel(
         points=points,
-        edges=ends[starts],
+        edges=np.stack(np.divmod(keys[starts], len(points)), 1),
         sides=np.stack([of_triangle[starts], second], 1),
         normals=normals,
         heights=np.einsum("ij,ij->i", normals, corners[:, 0]),

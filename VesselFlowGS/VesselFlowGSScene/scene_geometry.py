@@ -22,14 +22,17 @@ SHEAR_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Grid:
-    """An image taken out of the scene: values (K, J, I), affine (4, 4) from (i, j, k, 1) to LPS mm."""
+    """An image taken out of the scene: values (K, J, I), affine (4, 4) from (i, j, k, 1) to LPS mm.
+
+    The values of a volume share the memory of its node: it is not to be changed until they are written.
+    """
 
     values: NDArray[Any]
     affine: NDArray[np.float64]
 
 
 def grid_of_volume(node: Any) -> Grid:
-    """A copy of a volume node's voxels and its place, with linear transforms above it applied.
+    """A volume node's voxels and its place, with linear transforms above it applied.
 
     Raises InputError for an empty volume, colours, a transform that is not linear, and axes that are not at right
     angles.
@@ -47,8 +50,9 @@ def grid_of_volume(node: Any) -> Grid:
 
 
 def voxels(image: Any) -> NDArray[Any]:
+    """The values of an image as (K, J, I), sharing its memory, which lives as long as the array."""
     i, j, k = image.GetDimensions()
-    return np.array(vtk_to_numpy(image.GetPointData().GetScalars())).reshape(k, j, i)
+    return np.asarray(vtk_to_numpy(image.GetPointData().GetScalars())).reshape(k, j, i)
 
 
 def _to_world(node: Any) -> NDArray[np.float64]:
@@ -141,41 +145,133 @@ def surface_of_segments(node: Any, segments: Sequence[str] = ()) -> Any:
     return _in_lps(whole.GetOutput(), node)
 
 
-def grid_of_segments(node: Any, segments: Sequence[str] = ()) -> Grid:
-    """Segments (none: the visible ones) as one labelmap of 0 and 1, cut to what surrounds them.
+@dataclass(frozen=True)
+class Layer:
+    """Voxels (K, J, I) of a segmentation, of which those with the label count; low is the lattice index of the first.
 
-    A vessel that reaches the border of the reference volume reaches the border of the labelmap, and goes on beyond.
+    The voxels are those of the scene, not copied.
     """
-    ids = vtk.vtkStringArray()
-    for segment in chosen_segments(node, segments):
-        ids.InsertNextValue(segment)
-    merged = slicer.vtkOrientedImageData()
-    whole = slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
-    node.GenerateMergedLabelmapForAllSegments(merged, whole, None, ids)
-    if merged.GetPointData().GetScalars() is None:
+
+    voxels: NDArray[Any]
+    label: int
+    low: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Segments on one lattice, taken out of the scene.
+
+    affine     (4, 4) from lattice index (i, j, k, 1) to LPS mm
+    reference  lowest and highest lattice index (i, j, k) of the volume that was segmented, or None
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    affine: NDArray[np.float64]
+    reference: tuple[NDArray[np.int_], NDArray[np.int_]] | None
+
+    def grid(self, margin: int = 8) -> Grid:
+        """One labelmap of 0 and 1 cut to what surrounds the segments. InputError where they are empty.
+
+        The margin ends where the segmented volume ends: a vessel that reaches its border reaches the border of the
+        labelmap, and goes on beyond.
+        """
+        found = [(layer, box) for layer in self.layers if (box := _box_of(layer)) is not None]
+        if not found:
+            raise InputError(f"{self.name}: the segment is empty. Draw the vessel, or choose another segment.")
+        tight_low = np.min([box[0] for _, box in found], axis=0)
+        tight_high = np.max([box[1] for _, box in found], axis=0)
+        low, high = tight_low - margin, tight_high + margin
+        if self.reference is not None:
+            low = np.maximum(low, np.minimum(self.reference[0], tight_low))
+            high = np.minimum(high, np.maximum(self.reference[1], tight_high))
+        values = np.zeros((high - low + 1)[::-1], np.uint8)
+        for layer, (first, last) in found:
+            inside = layer.voxels[_window(first - layer.low, last - layer.low)] == layer.label
+            values[_window(first - low, last - low)] |= inside
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ low
+        return Grid(values, affine)
+
+
+def grid_of_segments(node: Any, segments: Sequence[str] = ()) -> Grid:
+    """Segments (none: the visible ones) as one labelmap; see Segments.grid."""
+    return segments_of(node, segments).grid()
+
+
+def segments_of(node: Any, segments: Sequence[str] = ()) -> Segments:
+    """The voxels of segments (none: the visible ones) and their place, which costs little whatever their size.
+
+    Raises InputError where there is no such segment, or where a transform above them is not linear.
+    """
+    chosen = chosen_segments(node, segments)
+    images = [node.GetBinaryLabelmapInternalRepresentation(segment) for segment in chosen]
+    labels = [node.GetSegmentation().GetSegment(segment).GetLabelValue() for segment in chosen]
+    kept = [(i, n) for i, n in zip(images, labels, strict=True) if i is not None and i.GetNumberOfPoints()]
+    if not kept:
         raise InputError(f"{node.GetName()}: the segment is empty. Draw the vessel, or choose another segment.")
-    inside = voxels(merged) > 0
-    if not inside.any():
-        raise InputError(f"{node.GetName()}: the segment is empty. Draw the vessel, or choose another segment.")
-    matrix = vtk.vtkMatrix4x4()
-    merged.GetImageToWorldMatrix(matrix)
-    start = np.eye(4)
-    start[:3, 3] = merged.GetExtent()[::2]
-    affine = lps_matrix_of(_to_world(node) @ array_of(matrix) @ start)
+    to_world = _image_to_world(kept[0][0])
+    if not all(np.allclose(_image_to_world(image), to_world) for image, _ in kept):
+        kept, to_world = _on_one_lattice(node, chosen)
+    affine = lps_matrix_of(_to_world(node) @ to_world)
     _refuse_shear(affine, node.GetName())
-    window, low = _around(inside)
-    affine = affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ low[::-1]
-    return Grid(inside[window].astype(np.uint8), affine)
+    layers = tuple(Layer(voxels(image), label, image.GetExtent()[::2]) for image, label in kept)
+    return Segments(node.GetName(), layers, affine, _reference_of(node, to_world))
 
 
-def _around(inside: NDArray[np.bool_], margin: int = 8) -> tuple[tuple[slice, ...], NDArray[np.int_]]:
-    """The window of an array around what is inside, with a margin where there is room, and its low corner."""
+def _image_to_world(image: Any) -> NDArray[np.float64]:
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    return array_of(matrix)
+
+
+def _on_one_lattice(node: Any, chosen: Sequence[str]) -> tuple[list[tuple[Any, int]], NDArray[np.float64]]:
+    """Segments that lie on different lattices, resampled by Slicer onto a common one."""
+    ids = vtk.vtkStringArray()
+    ones = vtk.vtkIntArray()
+    for segment in chosen:
+        ids.InsertNextValue(segment)
+        ones.InsertNextValue(1)
+    merged = slicer.vtkOrientedImageData()
+    extent = slicer.vtkSegmentation.EXTENT_UNION_OF_EFFECTIVE_SEGMENTS
+    node.GenerateMergedLabelmapForAllSegments(merged, extent, None, ids, ones)
+    return [(merged, 1)], _image_to_world(merged)
+
+
+def _reference_of(node: Any, to_world: NDArray[np.float64]) -> tuple[NDArray[np.int_], NDArray[np.int_]] | None:
+    """The lattice indices that the segmented volume spans; None where it is not known or lies askew to them."""
+    key = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    text = node.GetSegmentation().GetConversionParameter(key)
+    reference = slicer.vtkOrientedImageData()
+    if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, reference, False):
+        return None
+    between = np.linalg.inv(to_world) @ _image_to_world(reference)
+    scale = np.diag(between)[:3]
+    if scale.min() <= 0 or np.abs(between[:3, :3] - np.diag(scale)).max() > SHEAR_TOLERANCE * scale.max():
+        return None
+    extent = np.array(reference.GetExtent(), float)
+    low = scale * (extent[::2] - 0.5) + between[:3, 3] + 0.5
+    high = scale * (extent[1::2] + 0.5) + between[:3, 3] - 0.5
+    return np.rint(low).astype(int), np.rint(high).astype(int)
+
+
+def _box_of(layer: Layer) -> tuple[NDArray[np.int_], NDArray[np.int_]] | None:
+    """Lowest and highest lattice index (i, j, k) of the voxels that count."""
+    inside = layer.voxels == layer.label
     ends = []
-    for axis in range(3):
+    for axis in range(3):  # what is found along an axis is all that the next ones look at
         seen = np.flatnonzero(inside.any(tuple({0, 1, 2} - {axis})))
-        ends.append((max(int(seen[0]) - margin, 0), min(int(seen[-1]) + 1 + margin, inside.shape[axis])))
-    return tuple(slice(*end) for end in ends), np.array([low for low, _ in ends])
+        if not len(seen):
+            return None
+        ends.append((int(seen[0]), int(seen[-1])))
+        inside = inside[(slice(None),) * axis + (slice(seen[0], seen[-1] + 1),)]
+    low, high = np.array(ends).T
+    return low[::-1] + layer.low, high[::-1] + layer.low
+
+
+def _window(first: NDArray[np.int_], last: NDArray[np.int_]) -> tuple[slice, ...]:
+    """Of a (K, J, I) array, indices (i, j, k) from first to last."""
+    return tuple(slice(int(a), int(b) + 1) for a, b in zip(first[::-1], last[::-1], strict=True))
 
 
 def write_surface(path: Path, surface: Any) -> None:

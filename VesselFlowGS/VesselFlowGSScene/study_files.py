@@ -31,9 +31,9 @@ from VesselFlowGSScene.frames import lps_of
 from VesselFlowGSScene.runs import RunEntry, entry_of_file, missing, value
 from VesselFlowGSScene.scene_geometry import (
     array_of,
-    grid_of_segments,
     grid_of_volume,
     has_labelmap,
+    segments_of,
     surface_of_model,
     surface_of_segments,
     write_nrrd,
@@ -103,7 +103,9 @@ Write = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class PreparedStudy:
-    """A study ready to be written: nothing of the scene is touched any more, so that any thread may write it.
+    """A study ready to be written, by any thread: of the scene only the memory of its voxels is read.
+
+    Those voxels are not to be changed before; nodes may go.
 
     files  name in the study and what writes it
     notes  what a person should know, such as a turned region that was replaced by the box around it
@@ -343,8 +345,8 @@ def _lumen_file(inputs: StudyInputs, base: StudyDescription) -> tuple[str, Write
         return "lumen.vtp", lambda path: write_surface(path, surface)
     if node.IsA("vtkMRMLSegmentationNode"):
         if has_labelmap(node):
-            grid = grid_of_segments(node, inputs.segments)
-            return "lumen.nrrd", lambda path: write_nrrd(path, grid)
+            chosen = segments_of(node, inputs.segments)
+            return "lumen.nrrd", lambda path: write_nrrd(path, chosen.grid())
         surface = surface_of_segments(node, inputs.segments)
         return "lumen.vtp", lambda path: write_surface(path, surface)
     raise InputError(f"{node.GetName()}: is no vessel. Choose a segmentation or a model.")

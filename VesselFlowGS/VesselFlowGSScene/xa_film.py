@@ -22,11 +22,11 @@ LAST_LEVEL = 65534
 class Film:
     """A run that lies in the scene alone, ready to be written as an XA file.
 
-    frames  (T, rows, columns)
+    frames  (rows, columns) each, sharing the memory of the scene
     said    what the file cannot say, for study.toml
     """
 
-    frames: NDArray[Any]
+    frames: tuple[NDArray[Any], ...]
     entry: RunEntry
     number: int
     said: RunSection = field(default=RunSection(file=""))
@@ -37,7 +37,7 @@ class Film:
 
 
 def film_of_sequence(entry: RunEntry, scene: Any, number: int = 1) -> Film:
-    """The frames of an entry's sequence, copied. Raises InputError where the sequence is gone or changes its size."""
+    """The frames of an entry's sequence. Raises InputError where the sequence is gone or changes its size."""
     sequence = sequence_of(entry, scene)
     if sequence is None:
         raise InputError(f"{entry.name}: neither its DICOM file nor its sequence is there. Load the run again.")
@@ -54,7 +54,7 @@ def film_of_sequence(entry: RunEntry, scene: Any, number: int = 1) -> Film:
         said = replace(said, role=entry.entered.role)
     if said.role not in (None, "dsa", "mask", "fill"):
         said = replace(said, role=None)
-    return Film(np.stack(frames), entry, number, said)
+    return Film(tuple(frames), entry, number, said)
 
 
 def _xa_dataset(film: Film) -> Any:
@@ -63,7 +63,7 @@ def _xa_dataset(film: Film) -> Any:
     from pydicom.uid import ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
 
     entry = film.entry
-    pixels, slope, intercept = _stored(film.frames, value(entry, INTENSITY), entry.name)
+    pixels, slope, intercept = _stored(np.stack(film.frames), value(entry, INTENSITY), entry.name)
     count, rows, columns = pixels.shape
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = XRayAngiographicImageStorage
