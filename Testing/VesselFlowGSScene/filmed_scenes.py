@@ -11,12 +11,14 @@ import pydicom
 import slicer
 import vtk
 from numpy.typing import NDArray
-from vtk.util.numpy_support import numpy_to_vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from VesselFlowGSScene.film_frames import itk_reader
 
 
 def stored_image(path: Path) -> Any:
     """All frames as one vtkImageData, read by ITK and GDCM as Slicer does; its third spacing is the frame time."""
-    reader = slicer.vtkITKArchetypeImageSeriesScalarReader()
+    reader = itk_reader()
     reader.SetArchetype(str(path))
     reader.AddFileName(str(path))
     reader.SetSingleFile(True)
@@ -89,7 +91,7 @@ def _frame(pixels: NDArray[Any], spacing: Sequence[float]) -> Any:
 
 def _pixels(image: Any) -> NDArray[Any]:
     columns, rows, frames = image.GetDimensions()
-    return vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(frames, rows, columns)
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(frames, rows, columns)
 
 
 def _image(values: NDArray[Any]) -> Any:

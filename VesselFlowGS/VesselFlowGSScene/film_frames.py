@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import slicer
 from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -17,6 +16,15 @@ Image = NDArray[np.float32]
 
 # without mask frames said anywhere, this frame (from 1) is taken for one: contrast does not come at once
 MASK_WHERE_NONE_IS_SAID = (1,)
+
+
+def itk_reader() -> Any:
+    """Slicer's reader of image files; the application has it in a module of its own, the package slicer-core has not."""
+    try:
+        from vtkITK import vtkITKArchetypeImageSeriesScalarReader
+    except ImportError:
+        from slicer import vtkITKArchetypeImageSeriesScalarReader
+    return vtkITKArchetypeImageSeriesScalarReader()
 
 
 class FilmFrames:
@@ -104,7 +112,7 @@ class FilmFrames:
 
     def _all_by_itk(self, path: str) -> NDArray[Any]:
         """Every frame at once by Slicer's own reader, which knows all compressions."""
-        reader = slicer.vtkITKArchetypeImageSeriesScalarReader()
+        reader = itk_reader()
         reader.SetArchetype(path)
         reader.AddFileName(path)
         reader.SetSingleFile(True)
