@@ -45,9 +45,9 @@ NAMES = {
     Quantity.SPEED: ("Speed_m_s", "Speed (m/s)", "speed"),
     Quantity.CONFIDENCE: ("Confidence", "Confidence", "radius"),
 }
-# From the right to the left edge and inwards; a legend sits at its position times what its size leaves free.
-SLOTS = ((0.97, 0.5), (0.03, 0.5), (0.82, 0.5), (0.18, 0.5))
-LEGEND_SIZE = (0.11, 0.5)
+# At the right, at the left, and below these; a legend sits at its position times what its size leaves free.
+SLOTS = ((0.97, 0.86), (0.03, 0.86), (0.97, 0.05), (0.03, 0.05))
+LEGEND_SIZE = (0.1, 0.42)
 LABELS = 5
 # Slicer fits the font to the labels: labels of one length give all legends one font.
 LABEL_LENGTH = 6
