@@ -111,7 +111,7 @@ def test_the_text_says_what_was_measured_with_its_units(case: Case, tube: Snapsh
     cut = cutplane.measure(case, tube, cutplane.sampler_of(tube))
     assert cut is not None
     text = plane.GetNthControlPointLabel(0)
-    assert text == cutplane.text_of(cut)
+    assert text.split("\n") == cutplane.text_of(cut).split(" · ")
     for part in (
         f"flow {cut.flow_ml_s:.2f} ml/s",
         f"area {cut.area_mm2:.2f} mm²",
@@ -119,6 +119,15 @@ def test_the_text_says_what_was_measured_with_its_units(case: Case, tube: Snapsh
         f"mean pressure {cut.mean_pressure_pa / PA_PER_MMHG:.2f} mmHg",
     ):
         assert part in text
+
+
+def test_the_label_is_seen_and_the_plane_can_be_dragged(case: Case, tube: Snapshot) -> None:
+    display = cutplane.place_plane(case, tube, 12.0).GetDisplayNode()
+    assert display.GetPointLabelsVisibility() and not display.GetPropertiesLabelVisibility()
+    assert display.GetHandlesInteractive()
+    display.SetSelectedColor(0.1, 0.2, 0.3)
+    cutplane.place_plane(case, tube, 14.0)
+    assert display.GetSelectedColor() == (0.1, 0.2, 0.3), "a person's colours stay"
 
 
 def test_beside_the_vessel_there_is_nothing_and_that_is_said(case: Case, tube: Snapshot) -> None:

@@ -59,8 +59,8 @@ def test_outside_is_said_with_the_way_to_the_wall(case: Case, tube: Snapshot) ->
     assert reading is not None and not reading.inside
     assert reading.speed_m_s is None and reading.pressure_pa is None and reading.wss_pa is None
     assert reading.wall_distance_mm == pytest.approx(0.5 * 1.6, abs=0.03)
-    assert case.get(Role.PROBE).GetNthControlPointLabel(0) == reading.text
-    assert reading.text == f"outside the vessel, {reading.wall_distance_mm:.2f} mm from its wall"
+    assert case.get(Role.PROBE).GetNthControlPointLabel(0).split("\n") == reading.text.split(" · ")
+    assert reading.text == f"outside the vessel · {reading.wall_distance_mm:.2f} mm from its wall"
 
 
 def test_the_label_says_all_with_units(case: Case, tube: Snapshot) -> None:

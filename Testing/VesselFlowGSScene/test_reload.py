@@ -191,6 +191,17 @@ def test_charts_and_tables_come_back(saved: tuple[Path, Case], reopened: Any) ->
     assert "mean inflow" in names
 
 
+def test_plane_and_probe_come_back_with_what_they_say(saved: tuple[Path, Case], reopened: Any) -> None:
+    (case,) = Case.all_in(reopened.scene)
+    for role in (Role.CUT_PLANE, Role.PROBE):
+        then, now = saved[1].get(role), case.get(role)
+        assert now.GetNthControlPointLabel(0) == then.GetNthControlPointLabel(0) != ""
+        assert now.GetNthControlPointPosition(0) == pytest.approx(then.GetNthControlPointPosition(0), abs=1e-3)
+        assert now.GetDisplayNode().GetSelectedColor() == pytest.approx(then.GetDisplayNode().GetSelectedColor())
+    section = slicer.util.arrayFromModelPointData(case.get(Role.CUT_SECTION), VELOCITY)
+    assert np.allclose(section, slicer.util.arrayFromModelPointData(saved[1].get(Role.CUT_SECTION), VELOCITY))
+
+
 def test_the_case_goes_on_after_a_reload(saved: tuple[Path, Case], reopened: Any, beating: Snapshot) -> None:
     """Measured, drawn and scrubbed from what the scene keeps, into the same nodes."""
     (case,) = Case.all_in(reopened.scene)

@@ -52,9 +52,11 @@ def place_plane(case: Case, snapshot: Snapshot, arc_length_mm: float, branch: in
     if at is None:
         return None
     point, tangent, radius = at
+    # a new one is dressed here: Slicer gives it a display node of its own at once
+    fresh = case.get(Role.CUT_PLANE) is None
     node = case.put(Role.CUT_PLANE, "vtkMRMLMarkupsPlaneNode")
     before = node.StartModify()
-    if node.GetDisplayNode() is None:
+    if fresh:
         _dress(node)
     node.SetPlaneType(node.PlaneTypePointNormal)
     node.SetSizeMode(node.SizeModeAbsolute)
@@ -80,7 +82,7 @@ def measure(case: Case, snapshot: Snapshot, sampler: FieldSampler | None) -> Pla
     plane.GetNormalWorld(normal)
     origin, normal = lps_of(origin), lps_of(normal)
     cut = sampler.cut(origin, normal, near_mm=_near(snapshot, origin))
-    _write(plane, "outside the vessel" if cut is None else text_of(cut))
+    _write(plane, "outside the vessel" if cut is None else "\n".join(_words(cut)))
     if cut is None:
         _hide_section(case)
     else:
@@ -96,10 +98,7 @@ def remove_plane(case: Case) -> None:
 
 def text_of(cut: PlaneCut) -> str:
     """The measurement in one line."""
-    return (
-        f"flow {cut.flow_ml_s:.2f} ml/s · area {cut.area_mm2:.2f} mm² · mean speed {cut.mean_speed_m_s:.3f} m/s · "
-        f"mean pressure {cut.mean_pressure_pa / PA_PER_MMHG:.2f} mmHg"
-    )
+    return " · ".join(_words(cut))
 
 
 def point_on_branch(
@@ -119,6 +118,15 @@ def point_on_branch(
     tangent = np.array([np.interp(at, arc, slopes[:, k]) for k in range(3)])
     radius = float(np.interp(at, arc, np.asarray(centreline.arrays["radius_mm"], float)[part]))
     return point, tangent / np.linalg.norm(tangent), radius
+
+
+def _words(cut: PlaneCut) -> tuple[str, ...]:
+    return (
+        f"flow {cut.flow_ml_s:.2f} ml/s",
+        f"area {cut.area_mm2:.2f} mm²",
+        f"mean speed {cut.mean_speed_m_s:.3f} m/s",
+        f"mean pressure {cut.mean_pressure_pa / PA_PER_MMHG:.2f} mmHg",
+    )
 
 
 def _near(snapshot: Snapshot, origin: Array) -> float | None:

@@ -46,19 +46,24 @@ class Reading:
     @property
     def text(self) -> str:
         """The reading in one line."""
+        return " · ".join(self.words)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The reading piece by piece, with units."""
         away = None if self.wall_distance_mm is None else f"{self.wall_distance_mm:.2f} mm"
         if not self.inside:
-            return "outside the vessel" if away is None else f"outside the vessel, {away} from its wall"
-        words = []
+            return ("outside the vessel",) if away is None else ("outside the vessel", f"{away} from its wall")
+        found = []
         if self.speed_m_s is not None:
-            words.append(f"speed {self.speed_m_s:.3f} m/s")
+            found.append(f"speed {self.speed_m_s:.3f} m/s")
         if self.pressure_pa is not None:
-            words.append(f"pressure {self.pressure_pa / PA_PER_MMHG:.2f} mmHg")
+            found.append(f"pressure {self.pressure_pa / PA_PER_MMHG:.2f} mmHg")
         if self.wss_pa is not None:
-            words.append(f"wall shear stress nearby {self.wss_pa:.2f} Pa")
+            found.append(f"wall shear stress nearby {self.wss_pa:.2f} Pa")
         if away is not None:
-            words.append(f"wall {away} away")
-        return " · ".join(words)
+            found.append(f"wall {away} away")
+        return tuple(found)
 
 
 def place_probe(case: Case, snapshot: Snapshot) -> Any | None:
@@ -96,8 +101,9 @@ def read_probe(
     place = np.zeros(3)
     node.GetNthControlPointPositionWorld(0, place)
     reading = reading_at(lps_of(place), snapshot, sampler, phase)
-    if node.GetNthControlPointLabel(0) != reading.text:
-        node.SetNthControlPointLabel(0, reading.text)
+    label = "\n".join(reading.words)
+    if node.GetNthControlPointLabel(0) != label:
+        node.SetNthControlPointLabel(0, label)
     return reading
 
 
