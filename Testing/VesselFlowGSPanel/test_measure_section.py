@@ -218,6 +218,33 @@ def test_the_plane_follows_the_instant(section, panel, put, slicer_host):
         assert number_after(section.ui.cutReadout.text, "Flow") == pytest.approx(expected, rel=0.05, abs=0.02)
 
 
+def test_charts_that_were_asked_for_follow_the_instant(section, panel, put, slicer_host):
+    import slicer
+
+    from VesselFlowGSPanel.display import appearance_of
+    from VesselFlowGSScene.case import Role
+    from VesselFlowGSScene.show import show
+    from VesselFlowGSScene.timebase import put_on_time_base
+
+    fork = simulated.pulsatile_bifurcation(phases=4, triangles=900)
+    case = put(fork)
+    show(case, fork, appearance_of(panel.parameters))
+    browser = put_on_time_base(case, fork, appearance_of(panel.parameters))
+    section.ui.pressureChartButton.click()
+    panel.refresh()
+
+    def pressures():
+        table = case.get(Role.COURSE_TABLE)
+        names = [table.GetColumnName(k) for k in range(table.GetNumberOfColumns())]
+        name = next(name for name in names if "pressure" in name)
+        return np.array(slicer.util.arrayFromTableColumn(table, name))
+
+    first = pressures()
+    browser.SetSelectedItemNumber(2)
+    slicer_host.process_events(0.3)
+    assert not np.allclose(first, pressures(), equal_nan=True)
+
+
 def test_charts_and_table_along_the_centreline(section, put, tube):
     from VesselFlowGSScene.case import Role
 

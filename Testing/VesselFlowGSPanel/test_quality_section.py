@@ -123,9 +123,9 @@ def test_a_view_without_numbers_shows_dashes(slicer_host):
 
 
 def test_the_ticked_files_are_written(panel, section, shown, tmp_path, slicer_host):
-    assert not section.ui.exportButton.enabled and "folder" in section.ui.exportButton.toolTip
-    folder = tmp_path / "Ergebnis für Knie"
-    section.ui.exportFolder.directory = str(folder)
+    assert section.ui.exportButton.enabled, "there is a folder to begin with"
+    section.ui.exportFolder.directory = str(tmp_path / "Ergebnis für Knie")
+    folder = tmp_path / "Ergebnis für Knie" / "VesselFlowGS export"
     for name in ("exportSurface", "exportField", "exportCentreline"):
         getattr(section.ui, name).checked = False
     section.ui.exportSummary.checked = True
@@ -136,6 +136,17 @@ def test_the_ticked_files_are_written(panel, section, shown, tmp_path, slicer_ho
     assert sorted(path.name for path in folder.iterdir()) == ["figures.csv", "figures.json"]
     assert "figures.csv" in section.ui.exportLabel.text and str(folder) in section.ui.exportLabel.text
     assert json.loads((folder / "figures.json").read_text("utf-8"))["figures"]["mean_inflow"]["unit"] == "ml/s"
+
+
+def test_no_export_overwrites_another(slicer_host, tmp_path):
+    from VesselFlowGSPanel.quality_section import fresh_folder
+
+    names = []
+    for _ in range(3):
+        folder = fresh_folder(tmp_path)
+        folder.mkdir()
+        names.append(folder.name)
+    assert names == ["VesselFlowGS export", "VesselFlowGS export 2", "VesselFlowGS export 3"]
 
 
 def test_nothing_ticked_is_told(panel, section, shown, tmp_path):
@@ -171,7 +182,7 @@ def test_the_scene_is_saved_as_one_file(panel, section, shown, tmp_path, slicer_
     section.ui.exportFolder.directory = str(tmp_path)
     section.ui.saveSceneButton.click()
     assert slicer_host.wait_until(lambda: section.ui.saveSceneButton.enabled, WRITTEN_S)
-    assert (tmp_path / "scene.mrb").stat().st_size > 0
+    assert (tmp_path / "VesselFlowGS export" / "scene.mrb").stat().st_size > 0
 
 
 def test_the_report_of_the_job_is_opened(panel, section, shown, tmp_path, monkeypatch):

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # a plane that is dragged is measured at most so often
 MEASURE_MS = 60
+# charts and table that were asked for follow the instant at most so often
+REDRAW_MS = 120
 
 
 class MeasureSection(Section):
@@ -55,6 +57,7 @@ class MeasureSection(Section):
         # apart, so that the window lives in between
         self._measure_plane = Throttle(MEASURE_MS, self.measure_plane)
         self._measure_probe = Throttle(MEASURE_MS, self.measure_probe)
+        self._redraw = Throttle(REDRAW_MS, self.redraw)
         self._plane = Following(self.panel, moved, self._plane_moved)
         self._probe = Following(self.panel, moved, self._probe_moved)
         self._browser = Following(self.panel, vtk.vtkCommand.ModifiedEvent, self._see_changes)
@@ -131,6 +134,15 @@ class MeasureSection(Section):
                 self._ours = False
         self.ui.probeReadout.text = text
 
+    def redraw(self) -> None:
+        """Bring the course along the centreline up to the instant that is shown, where it was asked for before."""
+        case, snapshot = self.panel.case, self.panel.snapshot
+        if case is None or snapshot is None or case.get(Role.COURSE_TABLE) is None:
+            return
+        from VesselFlowGSScene.plots import course_charts
+
+        course_charts(case, snapshot, self._phase())
+
     def show_pressure(self) -> None:
         """The pressure along the centreline as a chart."""
         self._show_course(0)
@@ -161,6 +173,8 @@ class MeasureSection(Section):
         others = self._read is None or seen[0] is not self._read[0] or seen[1:] != self._read[1:3]
         if others:
             self._show_balance(snapshot)
+            if self._read is not None:
+                self._redraw.ask()
         if others or self._read is None or self._read[3] != (parameters.cut_plane, self._placed):
             self._measure_plane.ask()
         if others or self._read is None or self._read[4] != parameters.probe:
@@ -332,6 +346,7 @@ class MeasureSection(Section):
     def _let_go(self) -> None:
         self._measure_plane.stop()
         self._measure_probe.stop()
+        self._redraw.stop()
         for followed in (self._plane, self._probe, self._browser):
             followed.follow(None)
         self._sampled = self._at_phase = self._coursed = self._placed = None

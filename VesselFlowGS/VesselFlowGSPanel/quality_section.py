@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from VesselFlowGSPanel.wording import certainty_text, confidence_sentence, figur
 from VesselFlowGSScene.exports import Kind
 
 REPORT = "report.html"
+EXPORT_FOLDER = "VesselFlowGS export"
 # check box: what it exports, and what of a snapshot that needs
 EXPORTS: dict[str, Kind] = {
     "exportSurface": Kind.SURFACE,
@@ -41,11 +43,14 @@ class QualitySection(Section):
         self._seen: Snapshot | None = None
         self._writing: Iterator[Path | None] | None = None
         self._written: list[str] = []
+        self._target = Path()
         self._steps = qt.QTimer()
         self._steps.setInterval(0)
         self._steps.connect("timeout()", self.step)
         for table in (self.ui.figuresTable, self.ui.viewsTable):
             table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
+        self.ui.exportFolder.directory = documents or str(Path.home())
         for name in FIRST_CHOICE:
             getattr(self.ui, name).checked = True
         for name in EXPORTS:
@@ -92,11 +97,7 @@ class QualitySection(Section):
         try:
             path = next(self._writing)
         except StopIteration:
-            self._end(
-                _("Written to {folder}: {files}").format(
-                    folder=self.ui.exportFolder.directory, files=", ".join(self._written)
-                )
-            )
+            self._end(_("Written to {folder}: {files}").format(folder=self._target, files=", ".join(self._written)))
         except VesselFlowError as error:
             self._end(str(error))
         else:
@@ -135,7 +136,8 @@ class QualitySection(Section):
 
         phase = phase_at(case) if self.ui.exportInstant.checked else None
         self._written = []
-        self._writing = export_steps(case, snapshot, self.ui.exportFolder.directory, kinds, phase)
+        self._target = fresh_folder(Path(self.ui.exportFolder.directory))
+        self._writing = export_steps(case, snapshot, self._target, kinds, phase)
         self.ui.exportLabel.text = _("Writing…")
         self._steps.start()
         self._enable()
@@ -206,6 +208,12 @@ class QualitySection(Section):
         self._writing = None
         self._steps.stop()
         self._seen = None
+
+
+def fresh_folder(base: Path) -> Path:
+    """A folder below base that is not there yet: no export overwrites another. Its name tells nothing of the case."""
+    names = (EXPORT_FOLDER if k == 1 else f"{EXPORT_FOLDER} {k}" for k in itertools.count(1))
+    return next(base / name for name in names if not (base / name).exists())
 
 
 def has_content(snapshot: Snapshot, kind: Kind) -> bool:
