@@ -21,7 +21,9 @@ from VesselFlowGSLib.lumen.wall import Lumen
 from VesselFlowGSLib.reconstruction.live import PreviewSettings
 from VesselFlowGSLib.reconstruction.settings import ReconstructionSettings
 from VesselFlowGSLib.results import derived
+from VesselFlowGSLib.results.findings import find
 from VesselFlowGSLib.results.snapshot import CloudArrays, Figure, Snapshot, Stage, Surface, VolumeMesh
+from VesselFlowGSLib.results.views import views_of
 
 Array = NDArray[np.float64]
 NORMAL_90 = 1.645
@@ -147,7 +149,7 @@ def geometry_snapshot(
 ) -> Snapshot:
     """The vessel, before or without its flow."""
     origins = derived.FigureOrigins(geometry="measured", flow="estimated")
-    return Snapshot(
+    snapshot = Snapshot(
         cloud=cloud_arrays(cloud),
         surface=display.surface,
         centreline=derived.centreline_arrays(lumen, None),
@@ -155,6 +157,12 @@ def geometry_snapshot(
         shape=display.shape,
         **rest,
     )
+    return looked_over(snapshot)
+
+
+def looked_over(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with what is worth a look in it, and with how well each run agrees."""
+    return dataclasses.replace(snapshot, findings=find(snapshot), views=views_of(snapshot.geometry))
 
 
 def first_look(lumen: Lumen, settings: ReconstructionSettings, **rest: Any) -> Snapshot:
@@ -182,13 +190,14 @@ def flow_snapshot(
     surface = derived.wall_arrays(display.surface, lumen, flow, fluid, drawn)
     origins = derived.FigureOrigins(geometry="measured", flow="estimated", by_name={"mean_inflow": inflow_origin})
     figures = derived.figures(lumen, flow, fluid, mesh, surface, origins, drawn)
+    figures |= split_figures(lumen, flow, inflow_origin)
     if relative_sd is not None:
         figures = with_intervals(figures, relative_sd)
     if display.quick:
         lines = derived.quick_streamlines(lumen, flow, mesh, display.lines, settings.seed, drawn)
     else:
         lines = derived.streamlines(lumen, flow, display.lines, settings.seed, drawn)
-    return Snapshot(
+    snapshot = Snapshot(
         stage=stage,
         cloud=cloud_arrays(cloud, flow),
         surface=surface,
@@ -199,6 +208,16 @@ def flow_snapshot(
         shape=display.shape,
         **rest,
     )
+    return looked_over(snapshot)
+
+
+def split_figures(lumen: Lumen, flow: NetworkField, origin: str) -> dict[str, Figure]:
+    """The part of the inflow that leaves through each outlet, where there are several."""
+    per_branch = flow.flow_ml_s()
+    if len(lumen.outlets) < 2 or not per_branch[0]:
+        return {}
+    shares = [float(per_branch[outlet.branch] / per_branch[0]) for outlet in lumen.outlets]
+    return {f"flow_split_outlet_{k}": Figure(share, "1", origin) for k, share in enumerate(shares, start=1)}
 
 
 def with_intervals(figures: Mapping[str, Figure], relative_sd: float) -> dict[str, Figure]:

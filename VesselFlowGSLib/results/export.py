@@ -31,7 +31,18 @@ from vtkmodules.vtkIOXML import (
 
 from VesselFlowGSLib.errors import InputError, InstallationError, ResourceError
 from VesselFlowGSLib.results import vtk_data
-from VesselFlowGSLib.results.snapshot import CloudArrays, Figure, Polylines, Snapshot, Stage, Surface, VolumeMesh
+from VesselFlowGSLib.results.snapshot import (
+    CloudArrays,
+    Figure,
+    Finding,
+    FindingKind,
+    Polylines,
+    Snapshot,
+    Stage,
+    Surface,
+    VolumeMesh,
+)
+from VesselFlowGSLib.results.views import views_of
 
 PROGRAM = "VesselFlowGS"
 SCHEMA = 1
@@ -161,6 +172,7 @@ def summary(snapshot: Snapshot) -> dict[str, Any]:
         "figures": {name: _figure(figure) for name, figure in snapshot.figures.items()},
         "geometry": dict(snapshot.geometry),
         "flow": dict(snapshot.flow_status),
+        "findings": [_finding(finding) for finding in snapshot.findings],
         "warnings": list(snapshot.warnings),
         **parts,
         **provenance,
@@ -172,7 +184,7 @@ def summary(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def read_result(out: str | os.PathLike[str]) -> Snapshot:
-    """The Snapshot that a results folder holds; what has no file is None.
+    """The Snapshot that a results folder holds; what has no file is None, and findings have no regions.
 
     Raises InputError where OUT holds no result, or a file of it cannot be read.
     """
@@ -193,7 +205,7 @@ def read_result(out: str | os.PathLike[str]) -> Snapshot:
         for name, f in found.get("figures", {}).items()
         if f.get("value") is not None
     }
-    known = {"schema", "program", "stage", "figures", "geometry", "flow", "warnings", "timings_s"}
+    known = {"schema", "program", "stage", "figures", "geometry", "flow", "findings", "warnings", "timings_s"}
     return Snapshot(
         stage=Stage(found.get("stage", Stage.DONE.value)),
         progress=1.0,
@@ -209,6 +221,8 @@ def read_result(out: str | os.PathLike[str]) -> Snapshot:
         warnings=tuple(found.get("warnings", ())),
         provenance={k: v for k, v in found.items() if k not in known},
         timings_s=found.get("timings_s", {}),
+        findings=_findings(found.get("findings", ())),
+        views=views_of(found.get("geometry", {})),
     )
 
 
@@ -529,6 +543,27 @@ def _single(held: Any) -> Any:
     """The same with points and arrays in float32."""
     arrays = {name: np.asarray(values, np.float32) for name, values in held.arrays.items()}
     return _replaced(held, points=np.asarray(held.points, np.float32), arrays=arrays)
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "kind": finding.kind.value,
+        "text": finding.text,
+        "centre_lps_mm": [round(float(v), 3) for v in finding.centre],
+        "radius_mm": round(float(finding.radius_mm), 3),
+        "value": finding.value,
+        "unit": finding.unit,
+    }
+
+
+def _findings(told: Any) -> tuple[Finding, ...]:
+    """The inverse of _finding for a list of them; kinds that a newer version may add are passed over."""
+    kinds = {kind.value: kind for kind in FindingKind}
+    return tuple(
+        Finding(kinds[f["kind"]], f["text"], np.array(f["centre_lps_mm"], float), f["radius_mm"], f["value"], f["unit"])
+        for f in told
+        if f.get("kind") in kinds and f.get("value") is not None
+    )
 
 
 def _figure(figure: Figure) -> dict[str, Any]:
