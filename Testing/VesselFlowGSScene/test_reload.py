@@ -91,13 +91,15 @@ def nodes_by_role(case: Case) -> dict[Role, list[str]]:
     return {role: [node.GetClassName() for node in case.all(role)] for role in Role if case.all(role)}
 
 
-@pytest.fixture
-def saved(scene: Any, beating: Snapshot, tmp_path: Path) -> tuple[Path, Case]:
-    case = whole_case(scene, beating)
-    path = tmp_path / "Fälle und mehr" / "scene of ours.mrb"
-    path.parent.mkdir()
-    assert scene.WriteToMRB(str(path))
-    return path, case
+@pytest.fixture(scope="module")
+def saved(beating: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Case]]:
+    """A file, and the case that it was written of, in a scene that stays open and is only looked at."""
+    opened = mrml_scene.open_scene()
+    case = whole_case(opened.scene, beating)
+    path = tmp_path_factory.mktemp("Fälle und mehr") / "scene of ours.mrb"
+    assert opened.scene.WriteToMRB(str(path))
+    yield path, case
+    opened.close()
 
 
 @pytest.fixture
@@ -227,9 +229,9 @@ def test_the_case_goes_on_after_a_reload(saved: tuple[Path, Case], reopened: Any
 
 
 def test_a_scene_read_into_another_one_brings_its_case_along(
-    saved: tuple[Path, Case], opened_scene: Any, beating: Snapshot
+    saved: tuple[Path, Case], reopened: Any, beating: Snapshot
 ) -> None:
-    scene = opened_scene.scene
+    scene = reopened.scene
     assert scene.ReadFromMRB(str(saved[0]), False)
     first, second = Case.all_in(scene)
     assert nodes_by_role(first) == nodes_by_role(second)
@@ -241,7 +243,7 @@ def test_a_scene_read_into_another_one_brings_its_case_along(
     theirs = {node.GetID() for role in Role for node in second.all(role)}
     assert not mine & theirs
     timebase.select_time(second, beating.phases[1].time_s)
-    opened_scene.logics["Sequences"].UpdateProxyNodesFromSequences(second.get(Role.BROWSER))
+    reopened.logics["Sequences"].UpdateProxyNodesFromSequences(second.get(Role.BROWSER))
     assert (timebase.phase_at(first), timebase.phase_at(second)) == (SHOWN, 1)
     second.remove()
     assert nodes_by_role(first) == nodes_by_role(saved[1])
