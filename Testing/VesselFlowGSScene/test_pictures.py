@@ -18,7 +18,7 @@ from VesselFlowGSLib.results.colours import colour_table
 from VesselFlowGSLib.results.snapshot import FindingKind
 from VesselFlowGSScene.appearance import Appearance, CloudQuantity, Quantity
 from VesselFlowGSScene.case import Case
-from VesselFlowGSScene.colours import FINDING_COLOURS, SLOTS
+from VesselFlowGSScene.colours import FINDING_COLOURS
 from VesselFlowGSScene.particles import Particles
 from VesselFlowGSScene.show import show
 
@@ -98,9 +98,10 @@ def test_the_legend_is_there_and_goes(view, case, stenosed):
     with_legend = look(view, "legend")
     changed = np.abs(with_legend - without).max(-1) > 0.1
     columns = np.flatnonzero(changed.any(0))
-    assert columns.min() > 0.5 * changed.shape[1] and SLOTS[0][0] > 0.5
+    assert columns.min() > 0.5 * changed.shape[1]
     bar = with_legend[:, columns.max() - 8]
-    lit_bar = bar[np.abs(bar - GROUND).max(-1) > 0.08]
+    # coloured, as neither the ground nor the words are
+    lit_bar = bar[np.ptp(bar, axis=-1) > 0.15]
     # the bar goes from the table's top to its bottom
     table = colour_table("pressure")
     assert lit_bar[2] == pytest.approx(table[-1], abs=0.1)
