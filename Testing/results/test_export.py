@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvista as pv
+import simulated_snapshots as simulated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,14 +31,18 @@ from VesselFlowGSLib.results.export import (
     write_gaussians,
     write_surface,
 )
+from VesselFlowGSLib.results.findings import find
 from VesselFlowGSLib.results.report import report_page
 from VesselFlowGSLib.results.snapshot import (
     CloudArrays,
     Figure,
+    Finding,
+    FindingKind,
     Polylines,
     Snapshot,
     Stage,
     Surface,
+    ViewMatch,
     VolumeMesh,
 )
 
@@ -103,6 +108,41 @@ def test_a_result_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert back.figures == there.figures
     assert back.flow_status == there.flow_status
     assert back.warnings == there.warnings
+
+
+def test_findings_and_views_read_back_without_their_regions(tmp_path: Path) -> None:
+    finding = Finding(FindingKind.JET, "A jet.", np.array([1.0, -2.5, 3.125]), 2.0, 0.61, "m/s", snapshot().surface)
+    words = {"runs": {"dsa_1.dcm": {"match": 0.98, "shift_left_px": 0.01}, "dsa_2.dcm": {"match": None}}}
+    with ResultFolder(tmp_path) as folder:
+        folder.write(dataclasses.replace(snapshot(), findings=(finding,), geometry=words))
+    back = read_result(tmp_path)
+    (found,) = back.findings
+    assert (found.kind, found.text, found.radius_mm, found.value, found.unit, found.region) == (
+        FindingKind.JET, "A jet.", 2.0, 0.61, "m/s", None,
+    )  # fmt: skip
+    assert found.centre.tolist() == [1.0, -2.5, 3.125]
+    assert back.views == (ViewMatch("dsa_1.dcm", 0.98, 0.01),)
+    assert "findings" not in back.provenance
+    # Of an older result, or of a newer one with a kind that is not known here.
+    told = json.loads((tmp_path / SUMMARY).read_text())
+    told["findings"][0]["kind"] = "something new"
+    (tmp_path / SUMMARY).write_text(json.dumps(told))
+    assert read_result(tmp_path).findings == ()
+    del told["findings"]
+    (tmp_path / SUMMARY).write_text(json.dumps(told))
+    assert read_result(tmp_path).findings == ()
+
+
+def test_what_is_found_in_the_files_is_what_was_found_before(tmp_path: Path) -> None:
+    there = simulated.stenosed_tube(triangles=3000)
+    there = dataclasses.replace(there, findings=find(there), warnings=())
+    with ResultFolder(tmp_path) as folder:
+        folder.write(there)
+    back = read_result(tmp_path)
+    assert [f.text for f in back.findings] == [f.text for f in there.findings]
+    # The files hold single precision.
+    assert [(f.kind, f.unit) for f in find(back)] == [(f.kind, f.unit) for f in there.findings]
+    assert [f.value for f in find(back)] == pytest.approx([f.value for f in there.findings], rel=1e-3)
 
 
 def test_files_say_their_frame_and_hold_single_precision(tmp_path: Path) -> None:

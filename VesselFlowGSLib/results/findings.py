@@ -98,12 +98,12 @@ def find(snapshot: Snapshot, settings: FindingSettings = FindingSettings()) -> t
 
 @dataclass(frozen=True)
 class _Narrowing:
-    """A stretch of a branch, from point first to last with the narrowest at least."""
+    """A stretch of a branch, from start_mm to end_mm along it, with the narrowest at the point least."""
 
     branch: BranchCourse
-    first: int
+    start_mm: float
     least: int
-    last: int
+    end_mm: float
 
     @property
     def percent(self) -> float:
@@ -111,19 +111,21 @@ class _Narrowing:
 
     @property
     def length_mm(self) -> float:
-        return float(self.branch.arc_length_mm[self.last] - self.branch.arc_length_mm[self.first])
+        return self.end_mm - self.start_mm
 
 
 @dataclass(frozen=True)
 class _Vessel:
     """Every point of the centreline (n, ...), to find the section that a place belongs to.
 
+    onwards   (n, 3) along the branch; tangent: along the flow
     speed     (n,) m/s, mean over the section
-    tangent   (n, 3) along the flow
     openings  centre (k, 3) mm, normal (k, 3) and radius (k,) mm
     """
 
     tree: cKDTree
+    points: Array
+    onwards: Array
     branch: Integers
     along_mm: Array
     radius_mm: Array
@@ -137,19 +139,20 @@ class _Vessel:
         points = np.concatenate([b.points for b in course])
         flow = np.concatenate([np.zeros(len(b.points)) if b.flow_ml_s is None else b.flow_ml_s for b in course])
         radius = np.concatenate([b.radius_mm for b in course])
-        tangent = np.concatenate([np.gradient(b.points, axis=0) for b in course])
-        size = np.linalg.norm(tangent, axis=1, keepdims=True)
-        tangent = np.where(flow[:, None] < 0, -tangent, tangent) / np.maximum(size, 1e-12)
+        onwards = np.concatenate([np.gradient(b.points, axis=0) for b in course])
+        onwards /= np.maximum(np.linalg.norm(onwards, axis=1, keepdims=True), 1e-12)
         usable = np.isfinite(radius) & (radius > 0) & np.isfinite(points).all(1)
         # A section that is not known is given far away, where nothing is next to it.
         places = np.where(usable[:, None], points, 1e9)
         return _Vessel(
             cKDTree(places),
+            points,
+            onwards,
             np.concatenate([np.full(len(b.points), b.branch) for b in course]),
             np.concatenate([b.arc_length_mm for b in course]),
             np.where(usable, radius, 1.0),
             np.where(usable & np.isfinite(flow), np.abs(flow) / (np.pi * np.where(usable, radius, 1.0) ** 2), 0.0),
-            tangent,
+            np.where(flow[:, None] < 0, -onwards, onwards),
             bool(np.nanmax(np.abs(flow), initial=0.0) > 1e-9),
             _openings(snapshot.geometry),
         )
@@ -157,6 +160,11 @@ class _Vessel:
     def at(self, points: NDArray[Any]) -> Integers:
         """(m,) the section nearest to each point."""
         return np.asarray(self.tree.query(np.nan_to_num(np.asarray(points, float), nan=1e9))[1])
+
+    def along(self, points: Array, section: Integers) -> Array:
+        """(m,) mm along its branch, of points in these sections; between two of them, too."""
+        ahead = np.einsum("ij,ij->i", points - self.points[section], self.onwards[section])
+        return np.asarray(self.along_mm[section] + ahead)
 
     def near_opening(self, points: Array, radii: float) -> Mask:
         """(m,) whether a point lies within so many radii of an opening's plane, in its vessel."""
@@ -195,8 +203,10 @@ def _narrowings(course: tuple[BranchCourse, ...], settings: FindingSettings) -> 
             least = first + int(percent[first : last + 1].argmax())
             if percent[least] < settings.least_stenosis_percent:
                 continue
-            before = along[first] - (0.0 if branch.opens_at_start else start)
-            after = (along[-1] if branch.opens_at_end else end) - along[last]
+            start_mm = _crossing(along, percent, settings.edge_percent, first, first - 1)
+            end_mm = _crossing(along, percent, settings.edge_percent, last, last + 1)
+            before = start_mm - (0.0 if branch.opens_at_start else start)
+            after = (along[-1] if branch.opens_at_end else end) - end_mm
             shoulder = settings.shoulder_radii * reference[least]
             whole_before, whole_after = before >= shoulder, after >= shoulder
             # An opening cuts the vessel anywhere: without a shoulder before it the narrowing may be the vessel's end.
@@ -205,7 +215,7 @@ def _narrowings(course: tuple[BranchCourse, ...], settings: FindingSettings) -> 
                 not whole_after and (branch.opens_at_end or not whole_before)
             ):
                 continue
-            found.append(_Narrowing(branch, first, least, last))
+            found.append(_Narrowing(branch, start_mm, least, end_mm))
     return sorted(found, key=lambda n: -n.percent)
 
 
@@ -220,9 +230,9 @@ def _stenosis(narrowing: _Narrowing, vessel: _Vessel, surface: Surface | None) -
     if surface is not None and len(surface.triangles):
         middle = np.asarray(surface.points, float)[surface.triangles].mean(1)
         section = vessel.at(middle)
-        low, high = branch.arc_length_mm[[narrowing.first, narrowing.last]]
-        along = vessel.along_mm[section]
-        region = _part(surface, (vessel.branch[section] == branch.branch) & (along >= low) & (along <= high))
+        along = vessel.along(middle, section)
+        there = (along >= narrowing.start_mm) & (along <= narrowing.end_mm)
+        region = _part(surface, there & (vessel.branch[section] == branch.branch))
     return Finding(
         FindingKind.STENOSIS,
         text,
@@ -408,19 +418,24 @@ def _jets(
             continue
         flow = float(np.nanmean(branch.flow_ml_s))
         # Seen along the flow, so that a vessel that is run through the other way has its jet on the other side.
-        along = branch.arc_length_mm if flow >= 0 else -branch.arc_length_mm
-        healthy = branch.reference_radius_mm
-        before = narrowing.first if flow >= 0 else narrowing.last
-        mean = abs(flow) / (np.pi * healthy[before] ** 2)
-        behind = (along > along[narrowing.least]) & (branch.radius_mm >= settings.jet_recovered * healthy)
-        fast = vessel.branch[section] == branch.branch
-        place = vessel.along_mm[section] if flow >= 0 else -vessel.along_mm[section]
-        fast &= (place > along[narrowing.least]) & (speed >= settings.jet_core * mean)
-        rows = np.flatnonzero(fast)
-        wide = rows[np.isin(vessel.along_mm[section[rows]], branch.arc_length_mm[behind])]
-        if not len(wide) or not mean > 0:
+        sign = 1.0 if flow >= 0 else -1.0
+        order = slice(None) if flow >= 0 else slice(None, None, -1)
+        along, healthy = sign * branch.arc_length_mm[order], branch.reference_radius_mm[order]
+        relative = branch.radius_mm[order] / healthy
+        least = narrowing.least if flow >= 0 else len(along) - 1 - narrowing.least
+        recovered = least + int((relative[least:] >= settings.jet_recovered).argmax())
+        before = narrowing.start_mm if flow >= 0 else -narrowing.end_mm
+        mean = abs(flow) / (np.pi * float(np.interp(before, along, healthy)) ** 2)
+        if recovered == least or not mean > 0:
             continue
-        core, reach_mm = float(speed[wide].max()), float(place[wide].max() - along[narrowing.least])
+        wide_from = _crossing(along, relative, settings.jet_recovered, recovered, recovered - 1)
+        own = np.flatnonzero((vessel.branch[section] == branch.branch) & (speed >= settings.jet_core * mean))
+        place = sign * vessel.along(cells.middle[own], section[own])
+        rows = own[place > along[least]]
+        wide = own[place > wide_from]
+        if not len(wide):
+            continue
+        core, reach_mm = float(speed[wide].max()), float(place.max() - along[least])
         centre, reach = _ball(cells.middle[wide], cells.middle[wide], cells.volume[wide])
         region = vortices.boundary(field, cells.cells[rows])
         text = (
@@ -451,6 +466,14 @@ def _runs(chosen: Mask) -> list[tuple[int, int]]:
     """First and last position of each unbroken run."""
     edge = np.diff(np.concatenate([[0], chosen.astype(np.int8), [0]]))
     return list(zip(np.flatnonzero(edge == 1).tolist(), (np.flatnonzero(edge == -1) - 1).tolist(), strict=True))
+
+
+def _crossing(along: Array, values: Array, level: float, inside: int, outside: int) -> float:
+    """mm along, where the values pass the level between two neighbours; the inner one's place where there is no outer."""
+    if not 0 <= outside < len(along) or values[outside] == values[inside]:
+        return float(along[inside])
+    part = float(np.clip((values[inside] - level) / (values[inside] - values[outside]), 0, 1))
+    return float(along[inside] + part * (along[outside] - along[inside]))
 
 
 def _joined(triangles: NDArray[Any]) -> Integers:
