@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from VesselFlowGSLib.acquisition.description import SECTIONS, StudyDescription, parse_description, read_description
+from VesselFlowGSLib.acquisition.description import (
+    SECTIONS,
+    StudyDescription,
+    checked,
+    parse_description,
+    read_description,
+)
 from VesselFlowGSLib.errors import InputError
 
 EVERYTHING = """
@@ -191,3 +197,10 @@ def test_whatever_it_says_the_answer_is_a_description_or_a_clear_refusal(tmp_pat
         assert isinstance(parse_description(table, folder), StudyDescription)
     except InputError as error:
         assert str(error).startswith("study.toml")
+
+
+def test_one_value_is_checked_as_in_a_file():
+    assert checked("run", "mask_frames", [3, 1]) == (1, 3)
+    assert checked("fluid", "hematocrit", 0) == 0.0
+    with pytest.raises(InputError, match=r"\[run\] primary_angle_deg = 400: give an angle"):
+        checked("run", "primary_angle_deg", 400)

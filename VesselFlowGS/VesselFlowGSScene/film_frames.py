@@ -19,7 +19,7 @@ MASK_WHERE_NONE_IS_SAID = (1,)
 
 
 def itk_reader() -> Any:
-    """Slicer's reader of image files; the application has it in a module of its own, the package slicer-core has not."""
+    """Slicer's reader of image files: the application has it in a module of its own, slicer-core has not."""
     try:
         from vtkITK import vtkITKArchetypeImageSeriesScalarReader
     except ImportError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -123,9 +122,10 @@ class PreparedStudy:
         folder = Path(folder)
         if folder.exists() and any(folder.iterdir()):
             raise InputError(f"{folder.name}: the folder for the study is not empty. Choose another jobs folder.")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix="study-", dir=folder.parent))
+        part = folder.with_name(f"{folder.name}.part")
         try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
             for name, write in self.files:
                 (part / name).parent.mkdir(parents=True, exist_ok=True)
                 write(part / name)
