@@ -21,6 +21,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkImageData
+from vtkmodules.vtkFiltersCore import vtkProbeFilter
+from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.results.snapshot import Phase, Polylines, Snapshot, VolumeMesh
@@ -159,8 +163,6 @@ def _grid_steps(
     mesh: VolumeMesh, spacing_mm: float, settings: GridSettings
 ) -> Generator[None, None, tuple[Array, Array]]:
     """velocity_grid, some cells a step."""
-    from vtkmodules.vtkCommonDataModel import vtkImageData
-    from vtkmodules.vtkFiltersCore import vtkProbeFilter
 
     from VesselFlowGSLib.results import vtk_data
 
@@ -169,12 +171,14 @@ def _grid_steps(
     counts = np.ceil((high - low) / spacing_mm).astype(int) + 1
     first = np.asarray(0.5 * (low + high) - 0.5 * spacing_mm * (counts - 1), float)
     values = np.zeros((*counts[::-1], 3), np.float32)
-    velocity = {"velocity": mesh.arrays["velocity"]}
+    # points and velocities are handed to VTK once; a step changes the cells alone
+    source = vtk_data.unstructured_grid(dataclasses.replace(mesh, arrays={"velocity": mesh.arrays["velocity"]}))
+    kinds = np.asarray(mesh.cell_types, np.uint8)
     for start in range(0, len(offsets) - 1, settings.cells_per_step):
         end = min(start + settings.cells_per_step, len(offsets) - 1)
         corners = np.asarray(mesh.connectivity)[offsets[start] : offsets[end]]
-        part = VolumeMesh(
-            points, corners, offsets[start : end + 1] - offsets[start], mesh.cell_types[start:end], velocity
+        source.SetCells(
+            numpy_to_vtk(kinds[start:end].copy(), deep=1), _cells(offsets[start : end + 1] - offsets[start], corners)
         )
         reached = points[corners]
         lowest = np.floor((reached.min(axis=0) - first) / spacing_mm).astype(int).clip(0, counts - 1)
@@ -186,7 +190,7 @@ def _grid_steps(
         image.SetSpacing(spacing_mm, spacing_mm, spacing_mm)
         probe = vtkProbeFilter()
         probe.SetInputData(image)
-        probe.SetSourceData(vtk_data.unstructured_grid(part))
+        probe.SetSourceData(source)
         probe.Update()
         found = vtk_data.arrays_of(probe.GetOutput())
         inside = found["vtkValidPointMask"].reshape(size[::-1]).astype(bool)
@@ -305,6 +309,16 @@ def _write_centreline(part: Path, line: Polylines) -> None:
                 rows.writerow([branch + 1, *(f"{value:.7g}" for value in values)])
 
 
+def _cells(offsets: Array, connectivity: Array) -> Any:
+
+    cells = vtkCellArray()
+    cells.SetData(
+        numpy_to_vtkIdTypeArray(np.ascontiguousarray(offsets, np.int64), deep=1),
+        numpy_to_vtkIdTypeArray(np.ascontiguousarray(connectivity, np.int64), deep=1),
+    )
+    return cells
+
+
 def _write_json(part: Path, content: dict[str, Any]) -> None:
     part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
@@ -324,7 +338,6 @@ def _with(part: Any, arrays: Any) -> Any:
 
 
 def _read_phase(folder: Path, name: str, time_s: float, snapshot: Snapshot) -> Phase:
-    from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader
 
     from VesselFlowGSLib.results import vtk_data
 
