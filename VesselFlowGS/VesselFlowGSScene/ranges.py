@@ -161,7 +161,7 @@ def _wall(snapshot: Snapshot, name: str) -> Array | None:
 
 
 def _size(values: Array) -> Array:
-    return np.linalg.norm(values, axis=1) if values.ndim == 2 else np.asarray(values)
+    return np.sqrt(np.einsum("ij,ij->i", values, values)) if values.ndim == 2 else np.asarray(values)
 
 
 def _read(text: str | None) -> Range | None:

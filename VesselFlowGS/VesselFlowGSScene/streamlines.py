@@ -113,9 +113,11 @@ def tubes(lines: Polylines, arrays: Mapping[str, Array], radius: float, sides: i
     axis = np.eye(3, dtype=np.float32)[np.repeat(steepest.argmin(1), np.diff(offsets))]
     first = _unit(_cross(along, axis))
     second = _cross(along, first)
-    turn = (2 * np.pi * np.arange(sides) / sides).astype(np.float32)
-    outwards = np.cos(turn)[:, None] * first[:, None] + np.sin(turn)[:, None] * second[:, None]
-    points = x[:, None] + np.float32(radius) * outwards
+    # as one product of matrices, (n, 6) with (6, 3 sides): several times as fast as sums over axes of three
+    turn = 2 * np.pi * np.arange(sides) / sides
+    around = np.concatenate([np.kron(wave(turn)[None], np.eye(3)) for wave in (np.cos, np.sin)])
+    outwards = np.concatenate([first, second], axis=1) @ around.astype(np.float32)
+    points = np.tile(x, sides) + np.float32(radius) * outwards
     on_tube = {name: np.repeat(values, sides, axis=0) for name, values in arrays.items()}
     corner = np.arange(len(x) * sides).reshape(-1, sides)
     strips = np.stack([corner, np.roll(corner, -1, axis=1)], -1).transpose(1, 0, 2)
