@@ -247,3 +247,11 @@ def test_every_widget_has_a_tooltip(section):
     from panel_stand_in import tooltips_missing
 
     assert tooltips_missing(section) == []
+
+
+def test_runs_that_all_agree_are_said_to(slicer_host):
+    from VesselFlowGSPanel.wording import confidence_sentence
+
+    views = (ViewMatch("a", 0.98, 0.1), ViewMatch("b", 0.95, 0.2))
+    text = confidence_sentence(Snapshot(Stage.DONE, 1.0, "", flow_status={"status": "solved"}, views=views))
+    assert text == "All 2 runs agree well with the result (least: 0.95 in b)."

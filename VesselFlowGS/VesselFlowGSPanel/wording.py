@@ -184,6 +184,10 @@ def _match_sentence(snapshot: Snapshot, settings: MatchSettings = MatchSettings(
         return ""
     worst = min(seen, key=lambda view: view.match or 0.0)
     good = sum((view.match or 0.0) >= settings.good for view in seen)
+    if good == len(seen):
+        return _("All {count} runs agree well with the result (least: {match} in {run}).").format(
+            count=len(seen), match=f"{worst.match:.2f}", run=worst.run
+        )
     return _("{good} of {count} runs agree well with the result; the least is {run}: {match} ({word}).").format(
         good=good,
         count=len(seen),
