@@ -26,6 +26,7 @@ UNKNOWN_CLASSES: set[str] = set()
 
 _ADDED = {"name", "className", "connect", "disconnect", "delete", "findChild", "findChildren"}
 _LOADING: list[bool] = []  # not empty while a .ui file is read
+_READING: set[tuple[int, str]] = set()  # while C++ reads a property, it asks Python whether its getter is overridden
 _KEPT: list[Any] = []  # Python's side of widgets that C++ owns; without it their attributes would be lost
 _TYPES = {"int": int, "double": float, "bool": bool, "QString": str}
 
@@ -36,8 +37,12 @@ class PythonQtObject:
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("_"):
             return super().__getattribute__(name)
-        if QtCore.QObject.metaObject(self).indexOfProperty(name) >= 0:
-            value = QtCore.QObject.property(self, name)
+        if (id(self), name) not in _READING and QtCore.QObject.metaObject(self).indexOfProperty(name) >= 0:
+            _READING.add((id(self), name))
+            try:
+                value = QtCore.QObject.property(self, name)
+            finally:
+                _READING.discard((id(self), name))
             return tuple(value) if isinstance(value, list) else value
         if name in _ADDED:
             return getattr(PythonQtObject, f"_{name}").__get__(self)()
