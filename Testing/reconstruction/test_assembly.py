@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -11,6 +12,7 @@ from analytic_lumens import bifurcation
 from dyed_tube import filmed
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated_snapshots import stenosed_tube
 from studies import study_of
 
 from VesselFlowGSLib.acquisition.study import Volume
@@ -20,12 +22,14 @@ from VesselFlowGSLib.reconstruction.assembly import (
     cloud_arrays,
     geometry_snapshot,
     geometry_words,
+    looked_over,
     provenance,
+    split_figures,
     with_intervals,
 )
 from VesselFlowGSLib.reconstruction.settings import load_settings
 from VesselFlowGSLib.results.export import summary
-from VesselFlowGSLib.results.snapshot import Figure, Stage
+from VesselFlowGSLib.results.snapshot import Figure, FindingKind, Stage
 
 FORK = bifurcation(spacing_mm=0.8)
 SETTINGS = load_settings(quality="preview", seed=5)
@@ -97,3 +101,19 @@ def test_the_cloud_goes_out_as_it_is():
     arrays = cloud_arrays(cloud)
     assert np.array_equal(arrays.mean, cloud.mean) and np.array_equal(arrays.occupancy, cloud.occupancy)
     assert arrays.pressure is None
+
+
+def test_a_snapshot_says_how_the_flow_splits_and_how_the_runs_agree():
+    class Halves:
+        def flow_ml_s(self):
+            return np.array([4.0, 3.0, 1.0])
+
+    found = split_figures(FORK, Halves(), "assumed")
+    assert {name: (f.value, f.unit, f.origin) for name, f in found.items()} == {
+        "flow_split_outlet_1": (0.75, "1", "assumed"),
+        "flow_split_outlet_2": (0.25, "1", "assumed"),
+    }
+    words = {"runs": {"dsa_1.dcm": {"match": 0.98, "shift_left_px": 0.1}}}
+    seen = looked_over(dataclasses.replace(stenosed_tube(), findings=(), views=(), geometry=words))
+    assert [v.run for v in seen.views] == ["dsa_1.dcm"]
+    assert seen.findings[0].kind is FindingKind.STENOSIS

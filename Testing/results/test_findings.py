@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from simulated_snapshots import AXIS, BESIDE, START, Stenosis, Tube, tube_snapshot
 
 from VesselFlowGSLib.results.findings import FindingSettings, find
-from VesselFlowGSLib.results.snapshot import Finding, FindingKind, Snapshot
+from VesselFlowGSLib.results.snapshot import Finding, FindingKind, Phase, Snapshot
 
 
 def of_kind(snapshot: Snapshot, kind: FindingKind) -> list[Finding]:
@@ -161,6 +161,14 @@ def test_a_steep_loss_of_pressure_is_found_behind_a_narrowing_only() -> None:
     assert abs((found.centre - START) @ AXIS - 0.4 * 32) < 4.0
     slow = simulated.stenosed_tube(part=0.6, flow_ml_s=0.2)
     assert of_kind(slow, FindingKind.PRESSURE_GRADIENT) == []
+
+
+def test_of_a_pulsatile_flow_the_mean_is_spoken_of() -> None:
+    steady = simulated.stenosed_tube(part=0.6)
+    pulsatile = dataclasses.replace(steady, phases=(Phase(0.0), Phase(0.4)), period_s=0.8)
+    for now, mean in zip(find(steady), find(pulsatile), strict=True):
+        assert ("mean over the period" in mean.text) == (now.kind is not FindingKind.STENOSIS)
+        assert now.value == mean.value
 
 
 def test_thresholds_are_settings() -> None:

@@ -6,6 +6,7 @@ is no flow, narrowings are all that is looked for. Of a pulsatile flow the mean 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,9 +91,11 @@ def find(snapshot: Snapshot, settings: FindingSettings = FindingSettings()) -> t
     narrowings = _narrowings(course, settings)
     found = [_stenosis(n, vessel, snapshot.surface) for n in narrowings]
     if vessel.flows:
-        found += _pressure_gradients(course, vessel, snapshot, settings)
-        found += _wall_stress(snapshot.surface, vessel, settings)
-        found += _in_the_blood(snapshot.field, narrowings, vessel, settings)
+        flowing = _pressure_gradients(course, vessel, snapshot, settings)
+        flowing += _wall_stress(snapshot.surface, vessel, settings)
+        flowing += _in_the_blood(snapshot.field, narrowings, vessel, settings)
+        when = ", in the mean over the period." if snapshot.phases else "."
+        found += [dataclasses.replace(f, text=f.text.removesuffix(".") + when) for f in flowing]
     return tuple(f for kind in FindingKind for f in [g for g in found if g.kind is kind][: settings.most])
 
 
@@ -469,7 +472,7 @@ def _runs(chosen: Mask) -> list[tuple[int, int]]:
 
 
 def _crossing(along: Array, values: Array, level: float, inside: int, outside: int) -> float:
-    """mm along, where the values pass the level between two neighbours; the inner one's place where there is no outer."""
+    """mm along, where the values pass the level between two neighbours; that of the inner where there is no outer."""
     if not 0 <= outside < len(along) or values[outside] == values[inside]:
         return float(along[inside])
     part = float(np.clip((values[inside] - level) / (values[inside] - values[outside]), 0, 1))
