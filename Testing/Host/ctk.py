@@ -385,18 +385,29 @@ class ctkPathLineEdit(qt.PythonQtObject, QtWidgets.QWidget):
 
 @qt.stand_in
 class ctkDirectoryButton(qt.PythonQtObject, QtWidgets.QWidget):
-    """A button that shows a folder and asks for another. The folder is absolute, as in the real one."""
+    """A button that shows a folder and asks for another. As in the real one, it starts as "." and becomes absolute."""
+
+    _DRAWN_WITH_OTHERS = True
 
     directoryChanged = Signal(str)
     directorySelected = Signal(str)
 
-    def _set_directory(self, path: str) -> None:
-        absolute = path if path in ("", ".") else QtCore.QDir(path).absolutePath()
-        if absolute != self.directory:
-            self._directory = absolute
-            object.__getattribute__(self, "directoryChanged").emit(absolute)
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._directory = QtCore.QDir().path()
+        line = QtWidgets.QHBoxLayout(self)
+        line.setContentsMargins(0, 0, 0, 0)
+        self._button = QtWidgets.QPushButton(self._directory)
+        line.addWidget(self._button)
 
-    directory = Property(str, lambda self: self.__dict__.get("_directory", "."), _set_directory)
+    def _set_directory(self, path: str) -> None:
+        if QtCore.QDir(path) != QtCore.QDir(self._directory):
+            self._directory = QtCore.QDir(path).absolutePath()
+            self._button.setText(self._directory)
+            object.__getattribute__(self, "directoryChanged").emit(self._directory)
+        object.__getattribute__(self, "directorySelected").emit(self._directory)
+
+    directory = Property(str, lambda self: self._directory, _set_directory)
     caption = kept(str, "caption", "")
     text = kept(str, "text", "")
 

@@ -65,13 +65,15 @@ class OpenedScene:
 
     scene: Any
     application: Any
-    _cache: tempfile.TemporaryDirectory[str]
+    _cache: tempfile.TemporaryDirectory[str] | None = None
     logics: dict[str, Any] = field(default_factory=dict)
     _kept: list[Any] = field(default_factory=list)
 
     def close(self) -> None:
         """Empty the scene; its nodes go, and its observers are told so as when a person closes it."""
         self.scene.Clear(0)
+        if self._cache is None:
+            return  # the application's own scene
         if getattr(slicer, "mrmlScene", None) is self.scene:
             slicer.mrmlScene = None
         self._cache.cleanup()
@@ -82,11 +84,25 @@ def inside_slicer() -> bool:
     return "PythonQt" in sys.modules
 
 
+def _scene_of_the_application() -> OpenedScene:
+    slicer.mrmlScene.Clear(0)
+    opened = OpenedScene(slicer.mrmlScene, slicer.app.applicationLogic())
+    for name in MODULE_LOGICS:
+        module = getattr(slicer.modules, name.lower(), None)
+        if module is not None:
+            opened.logics[name] = module.logic()
+    return opened
+
+
 def open_scene(colour_files: Path | None = None) -> OpenedScene:
     """A fresh scene, made the one that slicer.mrmlScene, slicer.modules and slicer.util use.
 
+    Inside the application it is the application's own scene, emptied.
+
     colour_files  a folder ColorFiles of Slicer's sources; else its colours that come from files are not there
     """
+    if inside_slicer():
+        return _scene_of_the_application()
     application = slicer.vtkSlicerApplicationLogic()
     scene = slicer.vtkMRMLScene()
     cache = tempfile.TemporaryDirectory(prefix="slicer-cache-", ignore_cleanup_errors=True)
