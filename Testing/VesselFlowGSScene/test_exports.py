@@ -19,7 +19,7 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLUnstructuredGridRead
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.results.export import ResultFolder, read_gaussians
-from VesselFlowGSLib.results.snapshot import Snapshot
+from VesselFlowGSLib.results.snapshot import FindingKind, Snapshot
 from VesselFlowGSScene import exports
 from VesselFlowGSScene.appearance import Appearance
 from VesselFlowGSScene.case import Case, Role
@@ -266,6 +266,16 @@ def test_a_result_is_read_with_its_phases(tmp_path: Path, beating: Snapshot, mon
         (tmp_path / "out" / exports.SERIES).write_text(json.dumps(bad), encoding="utf-8")
         with pytest.raises(InputError, match="Run the reconstruction again"):
             exports.snapshot_of_result(tmp_path / "out")
+
+
+def test_in_a_result_is_pointed_out_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from VesselFlowGSLib.results import export as files
+
+    monkeypatch.setattr(files, "_write_reports", lambda snapshot, folder: (snapshot, set()))
+    with ResultFolder(tmp_path) as out:
+        out.write(simulated_snapshots.stenosed_tube(part=0.5, triangles=1500))
+    found = [f for f in exports.snapshot_of_result(tmp_path).findings if f.kind is FindingKind.STENOSIS]
+    assert len(found) == 1 and found[0].value == pytest.approx(50, abs=4)
 
 
 def test_a_folder_without_a_result_is_told(tmp_path: Path) -> None:

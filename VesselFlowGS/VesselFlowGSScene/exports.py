@@ -125,25 +125,30 @@ def at_phase(snapshot: Snapshot, phase: int | None) -> Snapshot:
 
 
 def snapshot_of_result(folder: str | os.PathLike[str]) -> Snapshot:
-    """The Snapshot of a finished results folder, with its phases where it has some.
+    """The Snapshot of a finished results folder, with its phases where it has some, and what can be pointed out in it.
 
     Raises InputError where the folder holds no result, or a file of it is damaged.
     """
     from VesselFlowGSLib.results.export import read_result
+    from VesselFlowGSLib.results.findings import find
 
-    snapshot = read_result(folder)
-    path = Path(folder) / SERIES
-    if not path.exists() or snapshot.field is None:
+    snapshot = _with_phases(read_result(folder), Path(folder))
+    # findings are in no file: they follow from what is
+    return dataclasses.replace(snapshot, findings=find(snapshot))
+
+
+def _with_phases(snapshot: Snapshot, folder: Path) -> Snapshot:
+    if snapshot.phases or snapshot.field is None or not (folder / SERIES).exists():
         return snapshot
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = json.loads((folder / SERIES).read_text(encoding="utf-8"))
         times = [float(time) for time in held["times_s"]]
         files = [str(name) for name in held["files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{SERIES} cannot be read: it is damaged. Run the reconstruction again.") from error
     if len(times) != len(files):
         raise InputError(f"{SERIES} names {len(files)} files for {len(times)} times. Run the reconstruction again.")
-    phases = tuple(_read_phase(Path(folder), name, time, snapshot) for name, time in zip(files, times, strict=True))
+    phases = tuple(_read_phase(folder, name, time, snapshot) for name, time in zip(files, times, strict=True))
     period = held.get("period_s")
     return dataclasses.replace(snapshot, phases=phases, period_s=None if period is None else float(period))
 
