@@ -220,3 +220,16 @@ def test_a_closed_scene_lets_go_of_everything(section, sample, panel, scene):
     panel.close_scene()
     assert not section.ui.overlayButton.checked and section.entries == ()
     assert scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 0
+
+
+def test_a_visit_to_another_module_changes_nothing(section, sample, panel, scene):
+    """The widget lets go of the parameters then; frame, button and shifts are as before when it comes back."""
+    section.ui.overlayButton.click()
+    section.ui.shiftUSpinBox.value = 4.0
+    shown = outline(scene)
+    panel.follow(None)
+    panel.follow(sample)
+    assert section.ui.overlayButton.checked and section.ui.shiftUSpinBox.value == 4.0
+    assert np.allclose(outline(scene), shown)
+    section.ui.overlayButton.click()
+    assert nodes(scene) == (None, None)

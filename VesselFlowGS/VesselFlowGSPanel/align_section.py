@@ -23,6 +23,8 @@ from VesselFlowGSScene.runs import RunEntry, entries_to_json, with_value, withou
 SLICE_VIEW = "Red"
 # the isocentre takes shifts below this, in mm, as none
 NO_SHIFT_MM = 1e-6
+# on a case that was made for looking at frames alone, before there was a result
+ALIGNMENT = "VesselFlowGS.Alignment"
 
 
 class AlignSection(Section):
@@ -41,7 +43,6 @@ class AlignSection(Section):
         self._film: FilmFrames | None = None
         self._vessel: Vessel | None = None
         self._vessel_of: Any = None
-        self._own: Case | None = None
         self._fullest: Iterator[Any] | None = None
         ui = self.ui
         ui.runComboBox.connect("currentIndexChanged(int)", self._run_chosen)
@@ -62,8 +63,10 @@ class AlignSection(Section):
 
     def set_parameters(self, parameters: Any | None) -> None:
         super().set_parameters(parameters)
-        if parameters is None:
-            self._forget()
+        self._forget()
+        if parameters is not None:
+            # the frame stays in its view while a person is in another module
+            self._show_as_pressed(any(case.get(Role.FILMED) for case in Case.all_in(slicer.mrmlScene)))
 
     def update(self) -> None:
         parameters = self.panel.parameters
@@ -173,6 +176,7 @@ class AlignSection(Section):
             for entry in self.entries:
                 chooser.addItem(entry.name)
             names = [entry.name for entry in self.entries]
+            self.shifts_mm = {name: shift for name, shift in self.shifts_mm.items() if name in names}
             if before in names:
                 chooser.setCurrentIndex(names.index(before))
         finally:
@@ -372,29 +376,32 @@ class AlignSection(Section):
         """The case whose nodes show the frame; before the first result one is made for it."""
         if self.panel.parameters is None:
             return None
-        if self._own is not None and self._own.scene is not None:
-            return self._own
+        for case in Case.all_in(slicer.mrmlScene):
+            if case.node.GetAttribute(ALIGNMENT):
+                return case
         case = self.panel.case
         if case is None:
-            case = self._own = Case.create(slicer.mrmlScene, _("Alignment"))
+            case = Case.create(slicer.mrmlScene, _("Alignment"))
+            case.node.SetAttribute(ALIGNMENT, "1")
         return case
 
     def _hide(self) -> None:
         self._stop_filling()
         for case in Case.all_in(slicer.mrmlScene):
             overlay.hide(case)
-        if self._own is not None and self._own.scene is not None:
-            self._own.remove()
-        self._own = None
+            if case.node.GetAttribute(ALIGNMENT):
+                case.remove()
 
     def _forget(self) -> None:
         """Let go of the scene and of all that came from it."""
         self._stop_filling()
-        self.shifts_mm = {}
-        self._film = self._vessel = self._vessel_of = self._own = None
+        self._film = self._vessel = self._vessel_of = None
         self.entries, self._text = (), None
+        self._show_as_pressed(False)
+
+    def _show_as_pressed(self, on: bool) -> None:
         self._filling = True
-        self.ui.overlayButton.checked = False
+        self.ui.overlayButton.checked = on
         self._filling = False
 
     def _say(self, text: str) -> None:
