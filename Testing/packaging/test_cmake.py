@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STUB = Path(__file__).parent / "stub_slicer"
+SAMPLE = ROOT / "Resources" / "sample_study"
 MODULES = Path("lib") / "Slicer-5.12" / "qt-scripted-modules"
 
 
@@ -52,6 +53,7 @@ def installed(tmp_path_factory):
     source = tmp_path_factory.mktemp("a source ü")
     for folder in ("VesselFlowGS", "VesselFlowGSLib"):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(SAMPLE, source / "Resources" / "sample_study")
     (source / "Testing").mkdir()
     for name in ("CMakeLists.txt", "Testing/CMakeLists.txt"):
         shutil.copy(ROOT / name, source / name)
@@ -70,7 +72,8 @@ def test_what_is_installed_is_what_lies_on_disk(installed):
     there = {path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()}
     module = {name for files in lists.files_of(ROOT / "VesselFlowGS") for name in files}
     engine = {f"VesselFlowGSLib/{name}" for files in lists.files_of(ROOT / "VesselFlowGSLib") for name in files}
-    assert there == module | engine
+    sample = {f"Resources/sample_study/{path.name}" for path in SAMPLE.iterdir() if path.is_file()}
+    assert there == module | engine | sample
 
 
 def test_the_installed_engine_runs_without_the_sources(installed, tmp_path):
