@@ -89,6 +89,30 @@ def test_frame_and_projected_vessel_are_shown_and_hidden(section, sample, scene)
     assert nodes(scene) == (None, None)
 
 
+def test_the_frame_fills_the_red_slice_view_upright(section, sample, scene):
+    """A slice logic as the application has it for its red view; another frame leaves zoom and pan alone."""
+    import vtk
+
+    application = slicer.app.applicationLogic()
+    logic = slicer.vtkMRMLSliceLogic()
+    logic.SetMRMLApplicationLogic(application)
+    logic.SetMRMLScene(scene)
+    view = logic.AddSliceNode("Red")
+    view.SetDimensions(300, 300, 1)
+    logics = vtk.vtkCollection()
+    logics.AddItem(logic)
+    application.SetSliceLogics(logics)
+    section.ui.overlayButton.click()
+    assert logic.GetSliceCompositeNode().GetBackgroundVolumeID() == nodes(scene)[0].GetID()
+    assert view.GetOrientation() == "Axial" and abs(logic.GetSliceOffset()) < 1e-6
+    height = section.entry.rows * section.entry.pixel_spacing_mm[0]
+    assert height * 0.9 < view.GetFieldOfView()[1] < height * 1.3
+    view.SetFieldOfView(20, 20, 1)
+    section.ui.frameSlider.value = 12
+    assert view.GetFieldOfView()[0] == 20
+    application.SetSliceLogics(None)
+
+
 def test_another_run_shows_another_projection(section, sample, scene):
     section.ui.overlayButton.click()
     first = outline(scene)
