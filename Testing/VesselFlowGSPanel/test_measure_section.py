@@ -181,7 +181,8 @@ def test_split_and_balance_of_a_fork(section, put):
     shares = [float(row[2].split()[0]) for row in rows[1:-1]]
     assert sum(shares) == pytest.approx(100, abs=1)
     assert float(rows[-1][1].split()[0]) == pytest.approx(0, abs=0.02)
-    assert rows[0][2] == "–"
+    assert rows[0][2] == "–" and rows[0][3].endswith("ml/s")
+    assert all(row[3] == "–" or row[3].endswith("%") for row in rows[1:])
     assert section.ui.branch.count == len(fork.centreline.offsets) - 1
 
 

@@ -24,7 +24,7 @@ from VesselFlowGSPanel.measured import (
 from VesselFlowGSPanel.section import Section
 from VesselFlowGSPanel.table import show_rows
 from VesselFlowGSPanel.throttle import Throttle
-from VesselFlowGSPanel.wording import UNKNOWN, digits, interval_text, pressure_text
+from VesselFlowGSPanel.wording import UNKNOWN, digits, interval_text, pressure_text, shown_unit
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.frames import lps_of
 
@@ -202,7 +202,7 @@ class MeasureSection(Section):
 
     def _show_positions(self, lengths: tuple[float, ...]) -> None:
         """Branches and the ends of the sliders; positions that were not chosen yet show middle, start and end."""
-        from VesselFlowGSScene.plots import branch_name
+        from VesselFlowGSScene.tables import branch_name
 
         parameters, box = self.panel.parameters, self.ui.branch
         names = [branch_name(k, len(lengths)) for k in range(len(lengths))]
@@ -319,9 +319,11 @@ class MeasureSection(Section):
         return self._coursed[2]
 
     def _show_balance(self, snapshot: Snapshot | None) -> None:
-        balance = balance_of(snapshot) if snapshot is not None and _flows(snapshot) else None
+        balance = None if snapshot is None or not _flows(snapshot) else balance_of(snapshot)
         titles = (_("Opening"), _("Flow"), _("Share"), _("Interval (90 %)"))
-        show_rows(self.ui.splitTable, titles, [] if balance is None else balance_rows(balance, snapshot))
+        show_rows(
+            self.ui.splitTable, titles, [] if balance is None or snapshot is None else balance_rows(balance, snapshot)
+        )
 
     def _phase(self) -> int | None:
         from VesselFlowGSScene.timebase import phase_at
@@ -423,9 +425,12 @@ def _flow_text(flow_ml_s: float) -> str:
 
 
 def _interval_of(opening: str, snapshot: Snapshot) -> str:
-    name = "mean_inflow" if opening == "inlet" else f"flow_{opening.replace(' ', '_')}"
+    """Of the inflow for the inlet, of the share for an outlet."""
+    name = "mean_inflow" if opening == "inlet" else f"flow_split_{opening.replace(' ', '_')}"
     figure = snapshot.figures.get(name)
-    return UNKNOWN if figure is None else interval_text(name, figure)
+    if figure is None or figure.interval_90 is None:
+        return UNKNOWN
+    return f"{interval_text(name, figure)} {shown_unit(name, figure)}"
 
 
 def _flows(snapshot: Snapshot) -> bool:

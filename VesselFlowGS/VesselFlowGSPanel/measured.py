@@ -63,7 +63,7 @@ def drop_between(course: Any, one_mm: float, other_mm: float) -> Drop:
     places = np.concatenate([[start], arc[(arc > start) & (arc < end)], [end]])
 
     def along(values: Any) -> Array:
-        return np.interp(places, arc, np.asarray(values, float))
+        return np.asarray(np.interp(places, arc, np.asarray(values, float)))
 
     areas = along(course.area_mm2)
     pressure = None if course.pressure_pa is None else along(course.pressure_pa)

@@ -157,7 +157,8 @@ class ReconstructSection(Section):
         progress = None if running is None else running.progress
         self.ui.progressBar.value = 0 if progress is None else round(PARTS * min(max(progress.part, 0.0), 1.0))
         self.ui.stageLabel.text = stage_text(running)
-        self.ui.timeLabel.text = "" if progress is None else time_text(progress, ended=running.ended)
+        ended = running is not None and running.ended
+        self.ui.timeLabel.text = "" if progress is None else time_text(progress, ended)
         failure = self._refused or ("" if running is None else running.client.failure)
         self.ui.failureLabel.text = failure
         self.ui.failureLabel.visible = bool(failure)

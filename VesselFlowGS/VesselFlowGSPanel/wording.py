@@ -75,6 +75,7 @@ def figure_name(name: str) -> str:
         "period": _("Period"),
         "diameter_stenosis": _("Diameter stenosis"),
         "mass_balance": _("Mass balance"),
+        "flow_split": _("Part of the inflow"),
     }
     if name in known:
         return known[name]
@@ -97,6 +98,11 @@ def interval_text(name: str, figure: Figure) -> str:
     factor, _unit = _shown_unit(name, figure)
     low, high = figure.interval_90
     return _("{low} to {high}").format(low=digits(low * factor), high=digits(high * factor))
+
+
+def shown_unit(name: str, figure: Figure) -> str:
+    """The unit of value_text and interval_text."""
+    return _shown_unit(name, figure)[1]
 
 
 def origin_text(origin: str) -> str:
@@ -200,6 +206,8 @@ def _match_sentence(snapshot: Snapshot, settings: MatchSettings = MatchSettings(
 def _shown_unit(name: str, figure: Figure) -> tuple[float, str]:
     if figure.unit == "Pa" and "pressure" in name:
         return 1 / PA_PER_MMHG, "mmHg"
+    if name.startswith("flow_split"):
+        return 100.0, "%"
     return 1.0, "" if figure.unit == "1" else figure.unit
 
 
