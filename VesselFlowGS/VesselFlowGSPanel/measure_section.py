@@ -320,6 +320,11 @@ class MeasureSection(Section):
 
     def _show_balance(self, snapshot: Snapshot | None) -> None:
         balance = None if snapshot is None or not _flows(snapshot) else balance_of(snapshot)
+        # plane and probe beside it show an instant
+        mean = snapshot is not None and bool(snapshot.phases)
+        self.ui.splitGroup.title = (
+            _("Flow split and mass balance, mean over the period") if mean else _("Flow split and mass balance")
+        )
         titles = (_("Opening"), _("Flow"), _("Share"), _("Interval (90 %)"))
         show_rows(
             self.ui.splitTable, titles, [] if balance is None or snapshot is None else balance_rows(balance, snapshot)
