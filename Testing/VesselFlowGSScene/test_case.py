@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+
 from VesselFlowGSScene.case import Case, Role
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from simulated_snapshots import pulsatile_bifurcation, stenosed_tube
-from VesselFlowGSScene.case import Case, Role
-from VesselFlowGSScene.kept import keep, kept_snapshot
 
 from VesselFlowGSLib.results.snapshot import Snapshot, Stage
+from VesselFlowGSScene.case import Case, Role
+from VesselFlowGSScene.kept import keep, kept_snapshot
 
 MODELS = (Role.KEPT_SURFACE, Role.KEPT_FIELD, Role.KEPT_CENTRELINE, Role.KEPT_STREAMLINES, Role.KEPT_CLOUD)
 

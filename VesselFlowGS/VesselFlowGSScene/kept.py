@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -47,12 +47,31 @@ _CLOUD_COLUMNS = ("attenuation", "occupancy", "arrival_s", "pressure")
 
 def keep(case: Case, snapshot: Snapshot) -> None:
     """Keep a snapshot in the scene, in place of the one that was kept before."""
-    phases = snapshot.phases
-    _put(case, Role.KEPT_SURFACE, snapshot.surface, lambda s: _surface_data(s, _of_phases(phases, "surface")))
-    _put(case, Role.KEPT_FIELD, snapshot.field, lambda f: _field_data(f, _of_phases(phases, "field")))
-    _put(case, Role.KEPT_CENTRELINE, snapshot.centreline, lambda c: _lines_data(c, _of_phases(phases, "centreline")))
-    _put(case, Role.KEPT_STREAMLINES, _all_streamlines(snapshot), lambda s: _lines_data(s, {}))
-    _put(case, Role.KEPT_CLOUD, snapshot.cloud, _cloud_data)
+    for _ in keep_steps(case, snapshot):
+        pass
+
+
+def keep_steps(case: Case, snapshot: Snapshot) -> Iterator[None]:
+    """The same in steps that are short enough for a window, at the end of each a yield.
+
+    Arrays of single precision are shared with the snapshot where they need not be turned.
+    """
+    for role, part, convert in (
+        (Role.KEPT_SURFACE, "surface", _surface_data),
+        (Role.KEPT_FIELD, "field", _field_data),
+        (Role.KEPT_CENTRELINE, "centreline", _lines_data),
+    ):
+        held = getattr(snapshot, part)
+        data = None if held is None else convert(held)
+        yield
+        for k, phase in enumerate(snapshot.phases if data is not None else ()):
+            _set_arrays(data, {f"{name}{PHASE}{k}": values for name, values in getattr(phase, part).items()})
+            yield
+        _put(case, role, data)
+    streamlines = _all_streamlines(snapshot)
+    _put(case, Role.KEPT_STREAMLINES, None if streamlines is None else _lines_data(streamlines))
+    _put(case, Role.KEPT_CLOUD, None if snapshot.cloud is None else _cloud_data(snapshot.cloud))
+    yield
     node = case.put(Role.KEPT_SUMMARY, "vtkMRMLTextNode", hidden=True)
     node.SetText(json.dumps(_summary(snapshot)))
 
@@ -91,11 +110,11 @@ def kept_snapshot(case: Case) -> Snapshot | None:
     )
 
 
-def _put(case: Case, role: Role, part: Any, convert: Callable[[Any], vtkPointSet]) -> None:
-    if part is None:
+def _put(case: Case, role: Role, data: vtkPointSet | None) -> None:
+    if data is None:
         case.drop(role)
-        return
-    case.put(role, "vtkMRMLModelNode", hidden=True).SetAndObserveMesh(convert(part))
+    else:
+        case.put(role, "vtkMRMLModelNode", hidden=True).SetAndObserveMesh(data)
 
 
 def _data(case: Case, role: Role) -> vtkPointSet | None:
@@ -136,22 +155,16 @@ def _finding(held: Mapping[str, Any]) -> Finding:
     return Finding(**{**held, "kind": FindingKind(held["kind"]), "centre": np.asarray(held["centre"]), "region": None})
 
 
-def _of_phases(phases: tuple[Phase, ...], part: str) -> dict[str, Any]:
-    return {
-        f"{name}{PHASE}{k}": values for k, phase in enumerate(phases) for name, values in getattr(phase, part).items()
-    }
-
-
 def _of_phase(arrays: Mapping[str, Any], number: int) -> dict[str, Any]:
     end = f"{PHASE}{number}"
     return {name.removesuffix(end): values for name, values in arrays.items() if name.endswith(end)}
 
 
-def _surface_data(surface: Surface, more: Mapping[str, Any]) -> vtkPolyData:
+def _surface_data(surface: Surface) -> vtkPolyData:
     data = _with_points(vtkPolyData(), surface.points)
     triangles = np.asarray(surface.triangles)
     data.SetPolys(_cells(np.arange(len(triangles) + 1) * 3, triangles.ravel()))
-    _set_arrays(data, {**surface.arrays, **more})
+    _set_arrays(data, surface.arrays)
     return data
 
 
@@ -160,10 +173,10 @@ def _surface(data: vtkPointSet) -> Surface:
     return Surface(_points(data), triangles, _steady(_arrays(data)))
 
 
-def _lines_data(lines: Polylines, more: Mapping[str, Any]) -> vtkPolyData:
+def _lines_data(lines: Polylines) -> vtkPolyData:
     data = _with_points(vtkPolyData(), lines.points)
     data.SetLines(_cells(np.asarray(lines.offsets), np.arange(len(lines.points))))
-    _set_arrays(data, {**lines.arrays, **more})
+    _set_arrays(data, lines.arrays)
     return data
 
 
@@ -171,11 +184,11 @@ def _lines(data: vtkPointSet) -> Polylines:
     return Polylines(_points(data), vtk_to_numpy(data.GetLines().GetOffsetsArray()), _steady(_arrays(data)))
 
 
-def _field_data(mesh: VolumeMesh, more: Mapping[str, Any]) -> vtkUnstructuredGrid:
+def _field_data(mesh: VolumeMesh) -> vtkUnstructuredGrid:
     data = _with_points(vtkUnstructuredGrid(), mesh.points)
-    types = numpy_to_vtk(np.ascontiguousarray(mesh.cell_types, np.uint8), deep=1)
+    types = numpy_to_vtk(np.ascontiguousarray(mesh.cell_types, np.uint8))
     data.SetCells(types, _cells(np.asarray(mesh.offsets), np.asarray(mesh.connectivity)))
-    _set_arrays(data, {**mesh.arrays, **more})
+    _set_arrays(data, mesh.arrays)
     return data
 
 
@@ -252,7 +265,7 @@ def _steady(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_points(data: Any, lps: Any) -> Any:
     points = vtkPoints()
-    points.SetData(numpy_to_vtk(np.ascontiguousarray(ras_of(np.asarray(lps, np.float32))), deep=1))
+    points.SetData(numpy_to_vtk(np.ascontiguousarray(ras_of(np.asarray(lps, np.float32)))))
     data.SetPoints(points)
     return data
 
@@ -268,7 +281,7 @@ def _set_arrays(data: vtkPointSet, arrays: Mapping[str, Any]) -> None:
         if table.ndim == 1:
             _add(data, name, table)
         elif table.shape[1] == 3 and (name == VECTORS or all_vectors_flip):
-            _add(data, name, ras_of(table))
+            _add(data, name, ras_of(table.astype(np.float32, copy=False)))
         else:
             for k in range(table.shape[1]):
                 _add(data, f"{name}{COMPONENT}{k}", table[:, k])
@@ -277,7 +290,8 @@ def _set_arrays(data: vtkPointSet, arrays: Mapping[str, Any]) -> None:
 
 
 def _add(data: vtkPointSet, name: str, values: Any) -> None:
-    array = numpy_to_vtk(np.ascontiguousarray(values), deep=1)
+    single = values.astype(np.float32, copy=False) if values.dtype == np.float64 else values
+    array = numpy_to_vtk(np.ascontiguousarray(single))
     array.SetName(name)
     data.GetPointData().AddArray(array)
 
@@ -301,7 +315,7 @@ def _arrays(data: vtkPointSet | None) -> dict[str, Any]:
 def _cells(offsets: Any, connectivity: Any) -> vtkCellArray:
     cells = vtkCellArray()
     cells.SetData(
-        numpy_to_vtkIdTypeArray(np.ascontiguousarray(offsets, np.int64), deep=1),
-        numpy_to_vtkIdTypeArray(np.ascontiguousarray(connectivity, np.int64), deep=1),
+        numpy_to_vtkIdTypeArray(np.ascontiguousarray(offsets, np.int64)),
+        numpy_to_vtkIdTypeArray(np.ascontiguousarray(connectivity, np.int64)),
     )
     return cells

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from VesselFlowGSLib.errors import VesselFlowError
@@ -12,7 +12,7 @@ from VesselFlowGSLib.worker.client import Client, State
 from VesselFlowGSLib.worker.messages import Message, Progress, SnapshotReady, Warned
 from VesselFlowGSScene.appearance import Appearance
 from VesselFlowGSScene.case import Case
-from VesselFlowGSScene.kept import keep
+from VesselFlowGSScene.kept import keep_steps
 from VesselFlowGSScene.show import show
 
 JOB = "VesselFlowGS.Job"
@@ -47,6 +47,7 @@ class Running:
         self.warnings: list[str] = []
         self.on_snapshot: Callable[[Snapshot], None] | None = None
         self.settled = False
+        self._keeping: Iterator[None] | None = None
         self._begin, self._prepare = begin, prepare
         self._error: Exception | None = None
         self._writing: threading.Thread | None = None
@@ -81,9 +82,7 @@ class Running:
         if any(isinstance(message, SnapshotReady) for message in messages):
             self._take()
         if self.ended and not self.settled:
-            self.settled = True
-            if self.snapshot is not None:
-                keep(self.case, self.snapshot)
+            self._keep_on()
         return messages
 
     def cancel(self) -> None:
@@ -96,6 +95,15 @@ class Running:
         """Stop the worker without touching the scene, which may be closing."""
         self._begin = self._do_not_begin
         self.client.close()
+
+    def _keep_on(self) -> None:
+        """One step of keeping the last snapshot in the scene; after the last step the run is settled."""
+        if self._keeping is None:
+            self._keeping = iter(()) if self.snapshot is None else keep_steps(self.case, self.snapshot)
+        try:
+            next(self._keeping)
+        except StopIteration:
+            self.settled = True
 
     def _do_not_begin(self) -> None:
         self.client.state = State.CANCELLED
