@@ -75,7 +75,7 @@ def _installation(error: ImportError) -> str:
 
 def _file_system(error: OSError) -> tuple[ExitCode, str]:
     where = f"{error.filename}: " if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
             ExitCode.OUT_OF_RESOURCES,
             f"{where}the disk is full. Free some space, then resume (on the command line: --resume).",

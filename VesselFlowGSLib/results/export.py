@@ -149,7 +149,7 @@ class ResultFolder:
             # Unlinked while still held: who waits for it finds that the file is no longer the one in the folder.
             # It stays beside the first files of a run that was stopped before its summary: else they were foreign.
             with contextlib.suppress(OSError):
-                if _our_summary(self.out) is not None or os.listdir(self.out) == [LOCK]:
+                if _our_summary(self.out) is not None or set(os.listdir(self.out)) - self._beside == {LOCK}:
                     os.unlink(self.out / LOCK)
             self._lock.close()
             self._lock = None

@@ -57,7 +57,7 @@ def write_frame(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
     """
     path = Path(path)
     arrays: dict[str, NDArray[Any]] = {}
-    content = {name: _encoded(getattr(snapshot, name), name, arrays) for name in _STORED}
+    content = {name: _encoded(getattr(snapshot, name), arrays) for name in _STORED}
     header = json.dumps({"vesselflowgs_frame": FORMAT, "snapshot": content})
     part = path.with_name(f".{path.name}.part")
     try:
@@ -94,20 +94,21 @@ def read_frame(path: str | os.PathLike[str], parts: Collection[str] | None = Non
         raise InputError(f"{Path(path).name}: no frame of ours, or damaged.") from error
 
 
-def _encoded(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
-    """JSON's types; arrays go into the table under their path. Everything but a plain value says what it is."""
+def _encoded(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    """JSON's types; arrays go into the table under a name of their own. What is no plain value says what it is."""
     if isinstance(value, np.ndarray):
-        arrays[path] = _compact(value)
-        return {"array": path}
+        name = f"array_{len(arrays)}"
+        arrays[name] = _compact(value)
+        return {"array": name}
     if type(value).__name__ in _DATACLASSES:
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in NOT_STORED}
-        return {"is": type(value).__name__, "of": _table(fields, path, arrays)}
+        return {"is": type(value).__name__, "of": _table(fields, arrays)}
     if isinstance(value, Enum):
         return {"is": type(value).__name__, "of": value.value} if type(value).__name__ in _ENUMS else value.value
     if isinstance(value, Mapping):
-        return {"is": "table", "of": _table(value, path, arrays)}
+        return {"is": "table", "of": _table(value, arrays)}
     if isinstance(value, (list, tuple)):
-        items = [_encoded(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]
+        items = [_encoded(v, arrays) for v in value]
         return {"is": "tuple", "of": items} if isinstance(value, tuple) else items
     if isinstance(value, np.generic):
         return value.item()
@@ -116,8 +117,8 @@ def _encoded(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
     return str(value)
 
 
-def _table(value: Mapping[Any, Any], path: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    return {str(k): _encoded(v, f"{path}/{k}", arrays) for k, v in value.items()}
+def _table(value: Mapping[Any, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    return {str(k): _encoded(v, arrays) for k, v in value.items()}
 
 
 def _decoded(value: Any, stored: Mapping[str, NDArray[Any]]) -> Any:
@@ -143,7 +144,7 @@ def _decoded(value: Any, stored: Mapping[str, NDArray[Any]]) -> Any:
 def _compact(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype == np.float64:
         return array.astype(np.float32)
-    if array.dtype in (np.int64, np.uint64) and (not array.size or np.abs(array).max() < 2**31):
+    if array.dtype in (np.int64, np.uint64) and (not array.size or (array.min() >= -(2**31) and array.max() < 2**31)):
         return array.astype(np.int32)
     if array.dtype.hasobject:
         raise TypeError("a snapshot holds plain arrays alone")

@@ -78,6 +78,7 @@ class _Worker:
         self.begun = time.monotonic()
         self.watch: Watch | None = None
         self.speaker = Speaker(self._nobody_listens)
+        self.own_folder, self.anew = True, False
         code = ExitCode.DONE
         last: Message
         try:
@@ -93,6 +94,9 @@ class _Worker:
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
             if self.watch is not None:
                 self.watch.stop()
+        if self.own_folder and not self.speaker.is_open and self.folder.is_dir():
+            with contextlib.suppress(OSError):
+                self.speaker.open(self.folder, self.anew)
         self.speaker.close(last)
         return code
 
@@ -106,20 +110,21 @@ class _Worker:
 
     def _compute(self) -> None:
         job = read_job(self.folder)
+        self.anew = not job.resume
         self.speaker.say(Hello(__version__, os.getpid(), job.device, f"{platform.python_version()} {sys.executable}"))
         self.teller = Teller(self.speaker.say, self.settings)
         self.teller.tell(0.0, "starting", "geometry")
         self.watch = Watch(self.folder, job.heartbeat_s, self.teller.tick)
         self.watch.start()
         keep_names_out_of_the_log()
-        try:
-            from VesselFlowGSLib.results.export import ResultFolder
-        except ImportError:
-            self.speaker.open(self.folder, anew=not job.resume)
-            raise
+        from VesselFlowGSLib.results.export import ResultFolder
+
+        # until it is locked, another worker may be writing there
+        self.own_folder = False
         with ResultFolder(self.folder, beside=BESIDE_THE_RESULT) as result:
-            self.speaker.open(self.folder, anew=not job.resume)
-            frames = Frames(self.folder / FRAMES, self.settings.frames_kept, anew=not job.resume)
+            self.own_folder = True
+            self.speaker.open(self.folder, self.anew)
+            frames = Frames(self.folder / FRAMES, self.settings.frames_kept, self.anew)
             self._reconstruct(job, result, frames)
 
     def _reconstruct(self, job: Job, result: ResultFolder, frames: Frames) -> None:
@@ -139,6 +144,10 @@ class _Worker:
         from VesselFlowGSLib.reconstruction.settings import load_settings, overlaid
 
         settings = load_settings(None, job.preset, job.quality, job.device, job.seed)
+        if job.phantom is not None and not job.phantom.images and job.quality == "preview":
+            from VesselFlowGSLib.worker.phantom import FOR_TEACHING
+
+            settings = overlaid(settings, FOR_TEACHING, "phantom")
         settings = overlaid(settings, job.settings, "job.json: settings")
         self.teller.tell(0.0, "reading the study", "geometry")
         study = read_study(study_folder)

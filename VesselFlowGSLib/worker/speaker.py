@@ -35,6 +35,10 @@ class Speaker:
         self._end = threading.Event()
         self._echo: threading.Thread | None = None
 
+    @property
+    def is_open(self) -> bool:
+        return self._messages is not None
+
     def open(self, folder: Path, anew: bool) -> None:
         """From now on messages are kept in the folder too, and all that this process prints goes to its log.
 
