@@ -55,7 +55,7 @@ def given_lps(parameters):
 def nodes(scene):
     from VesselFlowGSScene.case import Case, Role
 
-    cases = Case.all_in(scene)
+    cases = [*Case.all_in(scene), *Case.all_in(scene, aside=True)]
     return (cases[0].get(Role.FILMED), cases[0].get(Role.OVERLAY)) if cases else (None, None)
 
 

@@ -23,8 +23,6 @@ from VesselFlowGSScene.runs import RunEntry, entries_to_json, with_value, withou
 SLICE_VIEW = "Red"
 # the isocentre takes shifts below this, in mm, as none
 NO_SHIFT_MM = 1e-6
-# on a case that was made for looking at frames alone, before there was a result
-ALIGNMENT = "VesselFlowGS.Alignment"
 
 
 class AlignSection(Section):
@@ -66,7 +64,7 @@ class AlignSection(Section):
         self._forget()
         if parameters is not None:
             # the frame stays in its view while a person is in another module
-            self._show_as_pressed(any(case.get(Role.FILMED) for case in Case.all_in(slicer.mrmlScene)))
+            self._show_as_pressed(any(case.get(Role.FILMED) for case in _cases()))
 
     def update(self) -> None:
         parameters = self.panel.parameters
@@ -376,21 +374,16 @@ class AlignSection(Section):
         """The case whose nodes show the frame; before the first result one is made for it."""
         if self.panel.parameters is None:
             return None
-        for case in Case.all_in(slicer.mrmlScene):
-            if case.node.GetAttribute(ALIGNMENT):
-                return case
-        case = self.panel.case
-        if case is None:
-            case = Case.create(slicer.mrmlScene, _("Alignment"))
-            case.node.SetAttribute(ALIGNMENT, "1")
-        return case
+        for case in Case.all_in(slicer.mrmlScene, aside=True):
+            return case
+        return self.panel.case or Case.create(slicer.mrmlScene, _("Alignment"), aside=True)
 
     def _hide(self) -> None:
         self._stop_filling()
-        for case in Case.all_in(slicer.mrmlScene):
+        for case in _cases():
             overlay.hide(case)
-            if case.node.GetAttribute(ALIGNMENT):
-                case.remove()
+        for case in Case.all_in(slicer.mrmlScene, aside=True):
+            case.remove()
 
     def _forget(self) -> None:
         """Let go of the scene and of all that came from it."""
@@ -430,3 +423,8 @@ def _into_view(volume: Any | None) -> None:
     view.SetOrientationToAxial()
     logic.FitSliceToBackground()
     logic.SnapSliceOffsetToIJK()
+
+
+def _cases() -> list[Case]:
+    """All that may show a frame: results, and what is looked at before there is one."""
+    return [*Case.all_in(slicer.mrmlScene), *Case.all_in(slicer.mrmlScene, aside=True)]

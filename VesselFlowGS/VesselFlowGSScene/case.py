@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 MARK = "VesselFlowGS.Case"
+RESULT, ASIDE = "result", "aside"
 
 
 class Role(str, Enum):
@@ -64,12 +65,15 @@ class Case:
         self.node = node
 
     @classmethod
-    def create(cls, scene: Any, name: str) -> Case:
-        """A new case with its folder, named so that no other case of the scene has the name."""
+    def create(cls, scene: Any, name: str, aside: bool = False) -> Case:
+        """A new case with its folder, named so that no other case of the scene has the name.
+
+        aside  it holds no result, but what is looked at before there is one
+        """
         node = slicer.vtkMRMLScriptedModuleNode()
         node.SetName(scene.GenerateUniqueName(name))
         node.SetModuleName("VesselFlowGS")
-        node.SetAttribute(MARK, "1")
+        node.SetAttribute(MARK, ASIDE if aside else RESULT)
         node.SetHideFromEditors(True)
         node = scene.AddNode(node)
         case = cls(node)
@@ -79,12 +83,12 @@ class Case:
         return case
 
     @classmethod
-    def all_in(cls, scene: Any) -> list[Case]:
-        """The cases of a scene, oldest first."""
+    def all_in(cls, scene: Any, aside: bool = False) -> list[Case]:
+        """The cases of a scene, oldest first; aside: those that hold no result instead."""
         return [
             cls(node)
             for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode", scene)
-            if node.GetAttribute(MARK)
+            if node.GetAttribute(MARK) == (ASIDE if aside else RESULT)
         ]
 
     @property
