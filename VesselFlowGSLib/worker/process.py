@@ -170,6 +170,8 @@ class _Worker:
             self._show(frames, snapshot)
             if snapshot.checkpoint is None:
                 continue
+            if snapshot.stage.value == "done":
+                self.teller.tell(1.0, "writing the result", "done")
             if snapshot.stage is not written_stage:
                 result.write(snapshot)
                 written_stage, written_at = snapshot.stage, time.monotonic()
