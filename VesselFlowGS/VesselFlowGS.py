@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import qt
-import vtk
-
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -24,11 +23,12 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 if TYPE_CHECKING:
+    from VesselFlowGSLib.results.snapshot import Snapshot
     from VesselFlowGSScene.case import Case
     from VesselFlowGSScene.running import Running
 
-    from VesselFlowGSLib.results.snapshot import Snapshot
-
+# what a person needs first; the rest opens by a click
+OPEN_AT_FIRST = ("Engine", "Inputs", "Reconstruct", "Display")
 # how often the worker is listened to; a message waits half of it on average
 POLL_MS = 50
 
@@ -100,6 +100,7 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for kind in SECTIONS:
             section = kind(self)
             section.widget.setMRMLScene(slicer.mrmlScene)
+            section.collapse(section.NAME not in OPEN_AT_FIRST)
             self.layout.addWidget(section.widget)
             self.sections.append(section)
         self.layout.addStretch(1)
@@ -197,8 +198,7 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for message in messages:
             for section in self.sections:
                 section.told(message)
-        if messages:
-            self.refresh()
+        self.refresh()
 
 
 class VesselFlowGSLogic(ScriptedLoadableModuleLogic):
@@ -238,11 +238,10 @@ class VesselFlowGSLogic(ScriptedLoadableModuleLogic):
         """Go on with a case from its last checkpoint. Raises InputError where its job folder is gone."""
         import dataclasses
 
-        from VesselFlowGSPanel.display import appearance_of
-        from VesselFlowGSScene.running import job_folder
-
         from VesselFlowGSLib.errors import InputError
         from VesselFlowGSLib.worker.job import read_job, write_job
+        from VesselFlowGSPanel.display import appearance_of
+        from VesselFlowGSScene.running import job_folder
 
         folder = job_folder(case)
         if folder is None:
@@ -256,7 +255,11 @@ class VesselFlowGSLogic(ScriptedLoadableModuleLogic):
         return self._run(case, folder, appearance_of(parameters), parameters)
 
     def simulate(self, vessel: str, degree: float, flow_ml_s: float) -> Running:
-        """Teaching: simulate a vessel and solve its flow. degree: loss or gain of diameter, bend or asymmetry, 0..0.7."""
+        """Teaching: simulate a vessel and solve its flow.
+
+        vessel  "stenosis", "bend", "aneurysm" or "bifurcation"
+        degree  0..0.7: how narrow, bent, wide, or unlike the branches
+        """
         from VesselFlowGSPanel.display import appearance_of
         from VesselFlowGSPanel.inputs import phantom_job
 
@@ -439,6 +442,7 @@ class VesselFlowGSLogic(ScriptedLoadableModuleLogic):
                 continue
             messages = running.poll()
             busy = busy or not running.settled
+            # a worker may end without a word
             if messages or running.ended:
                 self.told(running, messages)
         if not busy:

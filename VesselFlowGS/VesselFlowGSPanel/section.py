@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import slicer
-from VesselFlowGSScene.case import Case
 
 from VesselFlowGSLib.results.snapshot import Snapshot
 from VesselFlowGSLib.worker.messages import Message
+from VesselFlowGSScene.case import Case
 
 
 class Panel(Protocol):
@@ -58,6 +58,11 @@ class Section:
 
     def connect(self) -> None:
         """Connect the buttons; called once."""
+
+    def collapse(self, collapsed: bool) -> None:
+        """Close or open the section."""
+        name = f"{self.NAME[0].lower()}{self.NAME[1:]}CollapsibleButton"
+        getattr(self.ui, name).collapsed = collapsed
 
     def set_parameters(self, parameters: Any | None) -> None:
         """Let the widgets follow another parameter node, or none (the scene is being closed)."""
