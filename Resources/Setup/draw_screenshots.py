@@ -23,6 +23,7 @@ PICTURES = ROOT / "Resources" / "screenshots"
 PANEL_WIDTH = 560
 VIEW = (1000, 700)
 LIMIT_S = 1200.0
+ZOOM = 1.5
 # a look at the sample artery from the left and a little from the front, head up
 ALONG, UP = (0.45, -0.85, -0.25), (0.0, 0.0, 1.0)
 
@@ -77,7 +78,8 @@ def align(walk: Walk, opened: Any) -> None:
     with slice_view(opened, size=(600, 600)) as view:
         section = walk.section("Align")
         section.ui.overlayButton.checked = True
-        walk.host.process_events(1.0)
+        section.ui.filledCheckBox.checked = True
+        walk.host.process_events(2.0)
         from VesselFlowGSScene.case import Role
 
         filmed = walk.widget.case.get(Role.FILMED)
@@ -97,12 +99,14 @@ def show(walk: Walk, **appearance: Any) -> None:
 
 
 def panel(walk: Walk, name: str) -> None:
+    walk.section(name).collapse(False)
     walk.host.picture_of(walk.section(name).widget, PICTURES / f"panel-{name.lower()}.png", PANEL_WIDTH)
 
 
 def picture(view: Any, name: str) -> None:
     if hasattr(view, "look"):
         view.look(along=ALONG, up=UP)
+        view.renderer.GetActiveCamera().Zoom(ZOOM)
     view.save(PICTURES / f"{name}.png")
 
 
