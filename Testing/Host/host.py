@@ -26,7 +26,7 @@ import slicer
 from mrml_scene import OpenedScene, inside_slicer, open_scene
 
 HERE = Path(__file__).parent
-PASSES, SPARE = 3, 1.12
+PASSES = 3
 ERRORS: list[BaseException] = []
 """What was raised in slots and observers, where nobody else would see it; the fixture slicer_host looks here."""
 
@@ -128,16 +128,12 @@ def wait_until(come: Callable[[], bool], seconds: float = 30.0) -> bool:
 def picture_of(widget: Any, path: str | Path, width: int = 480) -> None:
     """Write a picture of a widget as the host draws it, as high as its contents are."""
     # The offscreen platform has no style sheet of the application: what is seen is Qt's own style.
-    widget.show()
+    # A widget in a panel has the room that the panel's window gives it.
+    window = widget.window()
+    window.show()
     # lists and lines that wrap ask for their height only when they have been laid out in their width
     for _ in range(PASSES):
-        widget.resize(width, 10)
-        process_events()
-        layout = widget.layout()
-        layout.activate()
-        wide = max(width, widget.minimumSizeHint.width())
-        needed = max(widget.sizeHint.height(), layout.totalHeightForWidth(wide))
-        widget.resize(width, round(needed * SPARE))
+        window.resize(width, max(window.sizeHint.height(), window.layout().totalHeightForWidth(width)))
         process_events()
     if not widget.grab().save(str(path)):
         raise OSError(f"{path} could not be written")
