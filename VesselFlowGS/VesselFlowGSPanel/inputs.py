@@ -98,7 +98,8 @@ def phantom_job(parameters: Any, vessel: str, degree: float, flow_ml_s: float) -
             _("There is no vessel {vessel}; choose one of {known}.").format(vessel=vessel, known=", ".join(shapes))
         )
     changes = {**shapes[vessel], "mean_inflow_ml_s": float(flow_ml_s)}
-    return Job(phantom=Phantom(vessel, changes), **_settings_of(parameters))
+    # a lesson does not wait for the last digit
+    return Job(phantom=Phantom(vessel, changes), **{**_settings_of(parameters), "quality": "preview", "preset": None})
 
 
 def new_job_folder(parameters: Any, name: str) -> Path:
