@@ -83,6 +83,10 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic: VesselFlowGSLogic | None = None
         self.parameters: Any = None
         self.sections: list[Any] = []
+        self._outdated: list[Any] = []
+        self._turn = qt.QTimer()
+        self._turn.setInterval(0)
+        self._turn.connect("timeout()", self._update_next)
 
     def setup(self) -> None:
         """Make the sections; nothing heavy is imported."""
@@ -112,6 +116,7 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Stop workers and timers; called when the module is unloaded and when Slicer ends."""
+        self._turn.stop()
         self._set_parameters(None)
         for section in self.sections:
             section.close()
@@ -150,10 +155,16 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return self.logic.snapshot_of(self.case) if self.logic is not None and self.case is not None else None
 
     def refresh(self, *_event: Any) -> None:
-        if self.parameters is None:
+        """Bring all sections up to date, one in each turn of the event loop, so that nothing freezes."""
+        self._outdated = list(self.sections)
+        self._turn.start()
+
+    def _update_next(self) -> None:
+        if self.parameters is None or not self._outdated:
+            self._outdated = []
+            self._turn.stop()
             return
-        for section in self.sections:
-            section.update()
+        self._outdated.pop(0).update()
 
     def report(self, text: str) -> None:
         self._message.text = text

@@ -149,7 +149,8 @@ def _opened(path: Path) -> tuple[float, ...]:
     places = [str(ROOT / p) for p in ("VesselFlowGS", "Testing/Host", "Testing", ".")]
     done = subprocess.run(
         [sys.executable, "-c", OPENING, str(path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+        # as Slicer runs: with compiled modules kept
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(places), "PYTHONDONTWRITEBYTECODE": ""},
         capture_output=True,
         text=True,
         check=True,
