@@ -86,6 +86,7 @@ def load_module(path: str | Path, name: str = "") -> tuple[Any, Any, Any]:
     if inside_slicer():
         widget = slicer.util.getModuleWidget(name)
         return sys.modules[name], getattr(slicer.modules, f"{name}Instance", None), widget
+    import mrml_widgets
     import qt
 
     if str(path.parent) not in sys.path:
@@ -95,7 +96,7 @@ def load_module(path: str | Path, name: str = "") -> tuple[Any, Any, Any]:
     sys.modules[name] = module
     described.loader.exec_module(module)
     instance = getattr(module, name)(types.SimpleNamespace(path=str(path)))
-    panel = slicer.qMRMLWidget()
+    panel = mrml_widgets.qSlicerScriptedLoadableModuleWidget()
     panel.setLayout(qt.QVBoxLayout())
     panel.setMRMLScene(slicer.mrmlScene)
     setattr(slicer.modules, name.lower(), types.SimpleNamespace(path=str(path), widgetRepresentation=lambda: panel))
