@@ -1,5 +1,6 @@
 # make demo    sets up .venv, then reconstructs the bundled sample study into demo-result
-# make screenshot    the demo's picture, for the README
+# make screenshot    the demo's picture
+# make screenshots    the README's pictures of the panel and of Slicer's views, along its tutorial
 # make test    sets up .venv, then runs the whole test suite (one test: make test TESTS=Testing/cli/test_cli.py)
 # make lint    ruff, mypy, and the order of the packages
 # make packaged-files     writes into the CMake files what the extension is made of (after files came or went)
@@ -15,7 +16,7 @@ TESTS ?= Testing
 SLICER_TESTS = Testing/Host Testing/VesselFlowGSScene Testing/VesselFlowGSPanel Testing/VesselFlowGS Testing/packaging
 SLICER_NEXT = 5.13.31053.0
 
-.PHONY: environment demo screenshot test lint icon packaged-files host-fidelity test-slicer-next
+.PHONY: environment demo screenshot screenshots test lint icon packaged-files host-fidelity test-slicer-next
 
 environment:
 	@Resources/Setup/setup-environment
@@ -25,6 +26,9 @@ demo: environment
 
 screenshot: demo
 	cp demo-result/report.png Resources/screenshots/demo.png
+
+screenshots: environment
+	.venv/bin/python Resources/Setup/draw_screenshots.py
 
 test: environment
 	.venv/bin/python -m pytest $(TESTS)
@@ -49,3 +53,4 @@ bench-%: environment
 
 icon: environment
 	.venv/bin/python Resources/Setup/draw_icon.py VesselFlowGS.png
+	cp VesselFlowGS.png VesselFlowGS/Resources/Icons/VesselFlowGS.png
