@@ -60,8 +60,9 @@ def test_the_parts_of_a_plan_follow_one_another(quality, given):
     for number, steps in enumerate(plan.rounds):
         parts += [plan.solved(number, 0), plan.solved(number, steps // 2), plan.solved(number, steps)]
         assert plan.solved(number, 10 * steps) == plan.solved(number, steps)
-    parts += [plan.all_solved, 1.0]
-    assert parts == sorted(parts) and plan.all_solved == pytest.approx(plan.solved(number, steps))
+    assert plan.finishing(0.0) == pytest.approx(parts[-1]) and plan.finishing(1.0) == 1.0
+    parts += [plan.finishing(0.5), 1.0]
+    assert parts == sorted(parts)
 
 
 def test_a_preview_is_never_finer_than_the_result():

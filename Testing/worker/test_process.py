@@ -205,3 +205,16 @@ def test_a_phantom_is_written_once_and_replaces_only_a_phantom(tmp_path):
     (study / ".phantom.json").unlink()
     with pytest.raises(InputError, match="holds a study already"):
         write_phantom(study, phantom, seed=0)
+
+
+def test_an_end_that_did_not_come_is_not_told_any_more():
+    clock = Clock()
+    left = TimeLeft(clock=clock)
+    left.told(0.0)
+    clock.now += 10
+    left.told(0.5)
+    assert left.left_s() == pytest.approx(10.0)
+    clock.now += 11
+    assert left.left_s() is None
+    left.told(0.6)
+    assert left.left_s() == pytest.approx(14.0)

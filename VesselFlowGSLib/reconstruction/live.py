@@ -97,8 +97,8 @@ class ExpectedSeconds:
     reading: float = 11.0
     step: float = 0.05
     points_per_radius: float = 70.0
-    drawing: float = 4.0
-    cells: float = 32.0
+    drawing: float = 6.0
+    cells: float = 36.0
     per_radius: float = 14.0
 
 
@@ -155,6 +155,6 @@ class Plan:
         """Part of the whole when so many steps of a round have been taken."""
         return self.solved_s(number, steps) / self.whole_s
 
-    @property
-    def all_solved(self) -> float:
-        return 1 - self.finish_s / self.whole_s
+    def finishing(self, share: float) -> float:
+        """Part of the whole when all is solved, and a share of the drawing done."""
+        return 1 - (1 - share) * self.finish_s / self.whole_s

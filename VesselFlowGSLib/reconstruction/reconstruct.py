@@ -35,6 +35,8 @@ from VesselFlowGSLib.results.snapshot import Snapshot, Stage
 LAMINAR_REYNOLDS = 1000.0
 # how much of the geometry stage is done when the vessel is found, and when the C-arm is
 VESSEL_FOUND, ARM_FOUND = 0.5, 0.65
+# how much of the drawing is done when there are wall and cells
+CELLS_DRAWN = 0.45
 
 
 def reconstruct(
@@ -213,11 +215,12 @@ class _Reconstruction:
             yield from self._solve(seen, estimate, flow, number)
             if change < schedule.enough_change:
                 break
-        self.tell(Step(self.plan.all_solved, "drawing the result", Stage.DONE))
         final = replace(seen, display=self._final_display(geometry))
+        self.tell(Step(self.plan.finishing(CELLS_DRAWN), "sampling the flow in the whole lumen", Stage.DONE))
         yield self._flow_snapshot(final, estimate, Stage.DONE, 1.0, f"flow {flow:.3g} ml/s, solved")
 
     def _final_display(self, geometry: Geometry) -> Display:
+        self.tell(Step(self.plan.finishing(0.0), "drawing the wall and the cells of the result", Stage.DONE))
         with _Timed(self.timings, "display"):
             display = Display.of(geometry.lumen, self.settings)
         self.warnings += display.warnings
@@ -297,7 +300,6 @@ class _Reconstruction:
             self.warnings.append(text)
 
     def _unknown(self, geometry: Geometry, checkpoint: Checkpoint, why: str) -> Snapshot:
-        self.tell(Step(self.plan.all_solved, "drawing the result", Stage.DONE))
         display = self._final_display(geometry)
         message = "geometry only: the flow cannot be known"
         status = {"status": "unknown", "why": why}

@@ -45,5 +45,6 @@ class TimeLeft:
             self._end = now + said + self._settings.smoothing * (left - said)
 
     def left_s(self) -> float | None:
-        """Seconds to the end as they are known now; None before they are."""
-        return None if self._end is None else max(self._end - self._clock(), 0.0)
+        """Seconds to the end as they are known now; None before they are, and when it took longer than was known."""
+        left = None if self._end is None else self._end - self._clock()
+        return left if left is not None and left > 0 else None
