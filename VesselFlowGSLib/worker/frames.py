@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
+import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +28,14 @@ from VesselFlowGSLib.results import snapshot as kinds
 from VesselFlowGSLib.results.snapshot import Snapshot
 
 FORMAT = 1
-HEADER = "header"
+HEADER, DATA = "header", "data"
 ALWAYS = ("stage", "progress", "message", "shape")
 NOT_STORED = ("checkpoint",)
 
 # what numpy, zipfile, zlib and json say of a damaged file
-UNREADABLE = (EOFError, ValueError, TypeError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    EOFError, ValueError, TypeError, LookupError, NotImplementedError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 _DATACLASSES = {
     kind.__name__: kind
@@ -56,15 +61,15 @@ def write_frame(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
     Raises OSError where the folder cannot be written or the disk is full; then nothing is left.
     """
     path = Path(path)
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: list[NDArray[Any]] = []
     content = {name: _encoded(getattr(snapshot, name), arrays) for name in _STORED}
-    header = json.dumps({"vesselflowgs_frame": FORMAT, "snapshot": content})
+    places, data = _packed(arrays)
+    header = json.dumps({"vesselflowgs_frame": FORMAT, "snapshot": content, "arrays": places})
     part = path.with_name(f".{path.name}.part")
     try:
         with open(part, "wb") as file:
-            # no fsync: a frame that a power cut tears is refused by its checksums, and the next one comes in seconds
-            named: dict[str, Any] = {HEADER: np.frombuffer(header.encode(), np.uint8), **arrays}
-            np.savez(file, **named)
+            # no fsync: what a power cut tears is a picture of seconds ago, and the next one comes in seconds
+            np.savez(file, header=np.frombuffer(header.encode(), np.uint8), data=data)
         os.replace(part, path)
     finally:
         with contextlib.suppress(OSError):
@@ -84,22 +89,66 @@ def read_frame(path: str | os.PathLike[str], parts: Collection[str] | None = Non
             raise ValueError(f"a snapshot's frame has no part {', '.join(sorted(unknown))}")
     wanted = set(_STORED) if parts is None else {*parts, *ALWAYS}
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             header = json.loads(bytes(stored[HEADER]))
             if header["vesselflowgs_frame"] != FORMAT:
                 raise InputError(f"{Path(path).name}: a frame of another version of VesselFlowGS.")
             content = header["snapshot"]
-            return Snapshot(**{name: _decoded(content[name], stored) for name in wanted if name in content})
+            arrays = _Arrays(file, _begin_of(stored.zip, file), header["arrays"])
+            return Snapshot(**{name: _decoded(content[name], arrays) for name in wanted if name in content})
     except UNREADABLE as error:
         raise InputError(f"{Path(path).name}: no frame of ours, or damaged.") from error
 
 
-def _encoded(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """JSON's types; arrays go into the table under a name of their own. What is no plain value says what it is."""
+@dataclass(frozen=True)
+class _Arrays:
+    """The arrays of a frame, each read from its place in the file when it is asked for.
+
+    The zip's own way reads and sums up every byte: too slow for a thread that draws.
+    """
+
+    file: IO[bytes]
+    begin: int
+    places: Sequence[Mapping[str, Any]]
+
+    def read(self, number: int) -> NDArray[Any]:
+        place = self.places[number]
+        kind = np.dtype(place["dtype"])
+        count = math.prod(place["shape"])
+        self.file.seek(self.begin + place["at"])
+        values = np.fromfile(self.file, kind, count) if count else np.empty(0, kind)
+        return values.reshape(place["shape"])
+
+
+def _packed(arrays: Sequence[NDArray[Any]]) -> tuple[list[dict[str, Any]], NDArray[np.uint8]]:
+    """All arrays in one, and where in it each begins, in bytes."""
+    places, parts, at = [], [], 0
+    for array in arrays:
+        places.append({"at": at, "dtype": array.dtype.str, "shape": array.shape})
+        raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        parts.append(raw)
+        at += raw.size
+    return places, np.concatenate(parts) if parts else np.empty(0, np.uint8)
+
+
+def _begin_of(stored: zipfile.ZipFile, file: IO[bytes]) -> int:
+    """Where the packed arrays begin: behind the zip's local header (APPNOTE 4.3.7) and that of the .npy within."""
+    info = stored.getinfo(f"{DATA}.npy")
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("compressed")
+    file.seek(info.header_offset + 26)
+    name, extra = struct.unpack("<HH", file.read(4))
+    file.seek(info.header_offset + 30 + name + extra)
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
+    return file.tell()
+
+
+def _encoded(value: Any, arrays: list[NDArray[Any]]) -> Any:
+    """JSON's types; arrays go into the list and leave their number. What is no plain value says what it is."""
     if isinstance(value, np.ndarray):
-        name = f"array_{len(arrays)}"
-        arrays[name] = _compact(value)
-        return {"array": name}
+        arrays.append(_compact(value))
+        return {"array": len(arrays) - 1}
     if type(value).__name__ in _DATACLASSES:
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in NOT_STORED}
         return {"is": type(value).__name__, "of": _table(fields, arrays)}
@@ -117,17 +166,17 @@ def _encoded(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     return str(value)
 
 
-def _table(value: Mapping[Any, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _table(value: Mapping[Any, Any], arrays: list[NDArray[Any]]) -> dict[str, Any]:
     return {str(k): _encoded(v, arrays) for k, v in value.items()}
 
 
-def _decoded(value: Any, stored: Mapping[str, NDArray[Any]]) -> Any:
+def _decoded(value: Any, stored: _Arrays) -> Any:
     if isinstance(value, list):
         return [_decoded(v, stored) for v in value]
     if not isinstance(value, dict):
         return value
     if "array" in value:
-        return stored[value["array"]]
+        return stored.read(value["array"])
     name, content = value["is"], value["of"]
     if name == "tuple":
         return tuple(_decoded(v, stored) for v in content)
