@@ -35,17 +35,17 @@ class qMRMLWidget(qt.PythonQtObject, QtWidgets.QWidget):
 
 
 @qt.stand_in
-class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
-    """What a module's widget is put into; in the host the person is in the module from the start."""
-
-    isEntered = Property(bool, lambda self: True)
-
-
-@qt.stand_in
 class qSlicerWidget(qMRMLWidget):
     """The same, of another family; the real one does not say its scene."""
 
     mrmlScene = None
+
+
+@qt.stand_in
+class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
+    """What a module's widget is put into; in the host the person is in the module from the start."""
+
+    isEntered = Property(bool, lambda self: True)
 
 
 @qt.stand_in
