@@ -11,7 +11,13 @@ from studies import study_of
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.flow.network1d import murray_shares
-from VesselFlowGSLib.reconstruction.boundary import fluid_of, outlet_split, prescribed_inflow, split_of_branches
+from VesselFlowGSLib.reconstruction.boundary import (
+    fluid_of,
+    mean_arterial_pressure_pa,
+    outlet_split,
+    prescribed_inflow,
+    split_of_branches,
+)
 
 FORK = bifurcation(spacing_mm=0.8)
 ENDS = [[0.0, 0.0, 9.0], [1.0, 0.0, 9.0]]
@@ -120,3 +126,10 @@ def test_the_dye_tells_the_split_where_it_tells_every_outlet():
     fallback = np.array([0.5, 0.5])
     assert np.allclose(split_of_branches(np.array([3.0, 1.8, 0.9]), FORK, fallback), [2 / 3, 1 / 3])
     assert split_of_branches(np.array([3.0, 1.8, np.nan]), FORK, fallback) is fallback
+
+
+def test_the_mean_arterial_pressure_needs_both_of_the_cuffs_values(tmp_path):
+    both = study_of(tmp_path / "a", {"patient": {"systolic_mmhg": 120.0, "diastolic_mmhg": 75.0}})
+    one = study_of(tmp_path / "b", {"patient": {"systolic_mmhg": 120.0}})
+    assert mean_arterial_pressure_pa(both.description) == pytest.approx(90 * 133.322)
+    assert mean_arterial_pressure_pa(one.description) is None

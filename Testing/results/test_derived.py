@@ -24,12 +24,13 @@ from VesselFlowGSLib.results.derived import (
     centreline_arrays,
     figures,
     lumen_surface,
+    pressure_ratios,
     sample_flow,
     streamlines,
     volume_mesh,
     wall_arrays,
 )
-from VesselFlowGSLib.results.snapshot import Surface
+from VesselFlowGSLib.results.snapshot import Figure, Surface
 
 OBLIQUE = (1.0, 2.0, 3.0)
 COARSE = DerivedSettings(volume=CellSettings(per_radius=6.0))
@@ -305,3 +306,16 @@ def test_figures_of_poiseuille() -> None:
     assert found["reynolds"].origin == "measured"
     assert found["max_wss"].origin == "assumed"
     assert found["length"].origin == "estimated"
+
+
+def test_the_pressure_ratio_is_what_is_left_of_the_arterial_pressure() -> None:
+    drops = {
+        "pressure_drop": Figure(2000.0, "Pa", "estimated", (1000.0, 3000.0)),
+        "pressure_drop_outlet_2": Figure(500.0, "Pa", "estimated"),
+        "max_speed": Figure(1.0, "m/s", "estimated"),
+    }
+    ratios = pressure_ratios(drops, 10000.0)
+    assert ratios == {
+        "resting_pressure_ratio": Figure(0.8, "1", "estimated", (0.7, 0.9)),
+        "resting_pressure_ratio_outlet_2": Figure(0.95, "1", "estimated"),
+    }

@@ -62,6 +62,7 @@ def figure_name(name: str) -> str:
     known = {
         "mean_inflow": _("Mean inflow"),
         "pressure_drop": _("Pressure drop"),
+        "resting_pressure_ratio": _("Resting pressure ratio (research)"),
         "max_speed": _("Highest speed"),
         "mean_wss": _("Mean wall shear stress"),
         "max_wss": _("Highest wall shear stress"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from VesselFlowGSLib.errors import VesselFlowError
-from VesselFlowGSLib.results.snapshot import Snapshot
+from VesselFlowGSLib.results.snapshot import Snapshot, Stage
 from VesselFlowGSLib.worker.client import Client, State
 from VesselFlowGSLib.worker.messages import Message, Progress, SnapshotReady, Warned
 from VesselFlowGSScene.appearance import Appearance
@@ -16,7 +16,7 @@ from VesselFlowGSScene.kept import keep_steps
 from VesselFlowGSScene.show import show
 
 JOB = "VesselFlowGS.Job"
-# of every poll, what the thread that writes the study gets for sure: Qt may keep Python to its own thread in between
+# of every poll, what a thread that writes or reads gets for sure: Qt may keep Python to its own thread in between
 TURN_S = 0.02
 ENDED = frozenset({State.DONE, State.CANCELLED, State.FAILED})
 
@@ -51,6 +51,8 @@ class Running:
         self._begin, self._prepare = begin, prepare
         self._error: Exception | None = None
         self._writing: threading.Thread | None = None
+        self._reading: threading.Thread | None = None
+        self._read_snapshot: Snapshot | None = None
         case.node.SetAttribute(JOB, str(client.folder))
         if prepare is None:
             begin()
@@ -79,9 +81,12 @@ class Running:
                     self.history.append(message)
             elif isinstance(message, Warned):
                 self.warnings.append(message.text)
-        if any(isinstance(message, SnapshotReady) for message in messages):
-            self._take()
-        if self.ended and not self.settled:
+        for message in messages:
+            if isinstance(message, SnapshotReady):
+                self._take(message)
+        if self._reading is not None:
+            self._read_on()
+        elif self.ended and not self.settled:
             self._keep_on()
         return messages
 
@@ -94,6 +99,7 @@ class Running:
     def close(self) -> None:
         """Stop the worker without touching the scene, which may be closing."""
         self._begin = self._do_not_begin
+        self._reading = None
         self.client.close()
 
     def _keep_on(self) -> None:
@@ -130,8 +136,25 @@ class Running:
             self.client.state, self.client.failure = State.FAILED, str(error)
         return True
 
-    def _take(self) -> None:
-        snapshot = self.client.snapshot()
+    def _take(self, ready: SnapshotReady) -> None:
+        if ready.stage == Stage.DONE.value:
+            # the result's field is too large to be read between two pictures
+            self._reading = threading.Thread(target=self._read, daemon=True)
+            self._reading.start()
+        elif self._reading is None:
+            self._show(self.client.snapshot())
+
+    def _read(self) -> None:
+        self._read_snapshot = self.client.snapshot()
+
+    def _read_on(self) -> None:
+        assert self._reading is not None
+        self._reading.join(TURN_S)
+        if not self._reading.is_alive():
+            self._reading = None
+            self._show(self._read_snapshot)
+
+    def _show(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
             self.snapshot = snapshot
             show(self.case, snapshot, self.appearance)

@@ -182,9 +182,14 @@ def flow_snapshot(
     inflow_origin: str,
     settings: ReconstructionSettings,
     stage: Stage,
+    arterial_pa: float | None = None,
     **rest: Any,
 ) -> Snapshot:
-    """The vessel with its flow. relative_sd: of an estimated inflow; it widens the figures that hang on it."""
+    """The vessel with its flow.
+
+    relative_sd  of an estimated inflow; it widens the figures that hang on it
+    arterial_pa  mean arterial pressure, where the cuff's is known
+    """
     drawn = display.settings
     mesh = derived.sample_flow(display.mesh, lumen, flow)
     surface = derived.wall_arrays(display.surface, lumen, flow, fluid, drawn)
@@ -193,6 +198,8 @@ def flow_snapshot(
     figures |= split_figures(lumen, flow, inflow_origin)
     if relative_sd is not None:
         figures = with_intervals(figures, relative_sd)
+    if arterial_pa is not None:
+        figures |= derived.pressure_ratios(figures, arterial_pa)
     if display.quick:
         lines = derived.quick_streamlines(lumen, flow, mesh, display.lines, settings.seed, drawn)
     else:

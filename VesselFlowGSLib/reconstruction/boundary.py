@@ -18,6 +18,7 @@ from VesselFlowGSLib.flow.network1d import murray_shares
 from VesselFlowGSLib.lumen.wall import Lumen
 
 Array = NDArray[np.float64]
+PASCAL_PER_MMHG = 133.322
 STEADY_WITHIN = 0.05  # a table of the inflow that varies by less, as part of its mean, is steady
 
 
@@ -40,6 +41,12 @@ def fluid_of(description: StudyDescription) -> tuple[Fluid, list[str]]:
         Fluid(said.density_kg_m3 or default.density_kg_m3, said.viscosity_pa_s or default.viscosity_pa_s),
         notes,
     )
+
+
+def mean_arterial_pressure_pa(description: StudyDescription) -> float | None:
+    """Diastolic pressure and a third of the pulse pressure (at usual heart rates), where the cuff's values are given."""
+    low, high = description.patient.diastolic_mmhg, description.patient.systolic_mmhg
+    return None if low is None or high is None else (low + (high - low) / 3) * PASCAL_PER_MMHG
 
 
 def prescribed_inflow(study: Study) -> tuple[float | None, list[str]]:

@@ -24,7 +24,13 @@ from VesselFlowGSLib.reconstruction.assembly import (
     geometry_words,
     provenance,
 )
-from VesselFlowGSLib.reconstruction.boundary import fluid_of, outlet_split, prescribed_inflow, split_of_branches
+from VesselFlowGSLib.reconstruction.boundary import (
+    fluid_of,
+    mean_arterial_pressure_pa,
+    outlet_split,
+    prescribed_inflow,
+    split_of_branches,
+)
 from VesselFlowGSLib.reconstruction.checkpoint import Checkpoint
 from VesselFlowGSLib.reconstruction.geometry import Geometry, first_lumen, first_opening_filled, reconstruct_geometry
 from VesselFlowGSLib.reconstruction.inflow import InflowEstimate, NoArrival, estimate_inflow
@@ -287,6 +293,7 @@ class _Reconstruction:
                 "estimated" if estimate is not None else "assumed",
                 self.settings,
                 stage,
+                mean_arterial_pressure_pa(self.study.description),
                 **self._rest(geometry, part, message, begun, {"status": "solved"}, estimate),
             )
 

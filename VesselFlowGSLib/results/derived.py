@@ -306,6 +306,25 @@ def figures(
     return {**found, **geometry_figures(lumen, mesh, origins)}
 
 
+def pressure_ratios(figures: Mapping[str, Figure], mean_pressure_pa: float) -> dict[str, Figure]:
+    """Pressure behind the vessel over that before it, for every outlet; for research only.
+
+    mean_pressure_pa  mean arterial pressure, taken as the pressure at the inlet
+    Named after what it is: the patient is at rest and breathes no drug that widens the vessels, as the fractional
+    flow reserve (Pijls et al., N Engl J Med 334, 1996) asks for.
+    """
+    found = {}
+    for name, drop in figures.items():
+        if name.startswith("pressure_drop"):
+            at_rest = name.replace("pressure_drop", "resting_pressure_ratio", 1)
+            low_high = drop.interval_90
+            interval = (
+                None if low_high is None else (1 - low_high[1] / mean_pressure_pa, 1 - low_high[0] / mean_pressure_pa)
+            )
+            found[at_rest] = Figure(1 - drop.value / mean_pressure_pa, "1", drop.origin, interval)
+    return found
+
+
 def opening_mean(lumen: Lumen, opening: Opening, quantity: Any, count: int = 1000) -> float:
     """Mean over the lumen's cross-section in an opening of quantity: (M, 3) LPS mm to (M,)."""
     points = _disc(lumen, opening, count)

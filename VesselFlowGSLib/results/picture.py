@@ -30,6 +30,7 @@ INK, FAINT, RULE = "#1d2733", "#66717e", "#d5dbe2"
 FIGURE_NAMES = {
     "mean_inflow": "mean inflow",
     "pressure_drop": "pressure drop",
+    "resting_pressure_ratio": "resting pressure ratio (research)",
     "max_speed": "highest speed",
     "mean_wss": "mean wall shear stress",
     "max_wss": "highest wall shear stress",
