@@ -44,7 +44,7 @@ def fluid_of(description: StudyDescription) -> tuple[Fluid, list[str]]:
 
 
 def mean_arterial_pressure_pa(description: StudyDescription) -> float | None:
-    """Diastolic pressure and a third of the pulse pressure (at usual heart rates), where the cuff's values are given."""
+    """Diastolic pressure and a third of the pulse pressure, as usual at rest; None where the cuff's are not given."""
     low, high = description.patient.diastolic_mmhg, description.patient.systolic_mmhg
     return None if low is None or high is None else (low + (high - low) / 3) * PASCAL_PER_MMHG
 
