@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from VesselFlowGSScene.case import Case
     from VesselFlowGSScene.running import Running
 
-# what a person needs first; the rest opens by a click
-OPEN_AT_FIRST = ("Engine", "Inputs", "Reconstruct", "Display")
 # how often the worker is listened to; a message waits half of it on average
 POLL_MS = 50
 
@@ -83,6 +81,7 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic: VesselFlowGSLogic | None = None
         self.parameters: Any = None
         self.sections: list[Any] = []
+        self._to_come: list[str] = []
         self._outdated: list[Any] = []
         self._turn = qt.QTimer()
         self._turn.setInterval(0)
@@ -92,7 +91,7 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Make the sections; nothing heavy is imported."""
         ScriptedLoadableModuleWidget.setup(self)
         _find_engine()
-        from VesselFlowGSPanel.sections import SECTIONS
+        from VesselFlowGSPanel.sections import FIRST, ORDER
 
         self.logic = VesselFlowGSLogic()
         self.logic.told = self._told
@@ -101,22 +100,42 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._message.visible = False
         self._message.toolTip = _("The last message of the module")
         self.layout.addWidget(self._message)
-        for kind in SECTIONS:
-            section = kind(self)
-            section.widget.setMRMLScene(slicer.mrmlScene)
-            section.collapse(section.NAME not in OPEN_AT_FIRST)
-            self.layout.addWidget(section.widget)
-            self.sections.append(section)
+        self._column = qt.QVBoxLayout()
+        self.layout.addLayout(self._column)
         self.layout.addStretch(1)
+        for name in FIRST:
+            self._add_section(name, collapsed=False)
+        self._to_come = [name for name in ORDER if name not in FIRST]
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._scene_closes)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._scene_is_closed)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._scene_is_read)
         slicer.app.connect("aboutToQuit()", self.cleanup)
         self._take_parameters()
+        self._turn.start()
+
+    def _add_section(self, name: str, collapsed: bool) -> None:
+        """Make a section and put it into its place."""
+        from VesselFlowGSPanel.sections import ORDER, section_class
+
+        section = section_class(name)(self)
+        section.widget.setMRMLScene(slicer.mrmlScene)
+        section.collapse(collapsed)
+        place = sum(ORDER.index(other.NAME) < ORDER.index(name) for other in self.sections)
+        self._column.insertWidget(place, section.widget)
+        self.sections.insert(place, section)
+        if self.parameters is not None:
+            section.set_parameters(self.parameters)
+            section.update()
+
+    def complete(self) -> None:
+        """Make at once what would be made in the next turns of the event loop."""
+        while self._to_come:
+            self._add_section(self._to_come.pop(0), collapsed=True)
 
     def cleanup(self) -> None:
         """Stop workers and timers; called when the module is unloaded and when Slicer ends."""
         self._turn.stop()
+        self._to_come = []
         self._set_parameters(None)
         for section in self.sections:
             section.close()
@@ -160,11 +179,13 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._turn.start()
 
     def _update_next(self) -> None:
-        if self.parameters is None or not self._outdated:
+        if self._to_come:
+            self._add_section(self._to_come.pop(0), collapsed=True)
+        elif self._outdated and self.parameters is not None:
+            self._outdated.pop(0).update()
+        else:
             self._outdated = []
             self._turn.stop()
-            return
-        self._outdated.pop(0).update()
 
     def report(self, text: str) -> None:
         self._message.text = text

@@ -30,6 +30,7 @@ class Walk:
     def begin(cls, host: Any) -> Walk:
         """Open the module's panel."""
         _module, _instance, widget = host.load_module(MODULE)
+        widget.complete()
         return cls(host, widget)
 
     def section(self, name: str) -> Any:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from VesselFlowGSPanel.align_section import AlignSection
-from VesselFlowGSPanel.display_section import DisplaySection
-from VesselFlowGSPanel.engine_section import EngineSection
-from VesselFlowGSPanel.inputs_section import InputsSection
-from VesselFlowGSPanel.measure_section import MeasureSection
-from VesselFlowGSPanel.physics_section import PhysicsSection
-from VesselFlowGSPanel.quality_section import QualitySection
-from VesselFlowGSPanel.reconstruct_section import ReconstructSection
-from VesselFlowGSPanel.section import Section
-from VesselFlowGSPanel.time_section import TimeSection
+from importlib import import_module
 
-SECTIONS: tuple[type[Section], ...] = (
-    EngineSection,
-    InputsSection,
-    AlignSection,
-    PhysicsSection,
-    ReconstructSection,
-    DisplaySection,
-    TimeSection,
-    MeasureSection,
-    QualitySection,
-)
+from VesselFlowGSPanel.section import Section
+
+ORDER = ("Engine", "Inputs", "Align", "Physics", "Reconstruct", "Display", "Time", "Measure", "Quality")
+
+# what a person needs first; the others are made when these are on the screen, and open by a click
+FIRST = ("Engine", "Inputs", "Reconstruct", "Display")
+
+
+def section_class(name: str) -> type[Section]:
+    """The class of a section: NAMESection in NAME_section.py."""
+    found: type[Section] = getattr(import_module(f"VesselFlowGSPanel.{name.lower()}_section"), f"{name}Section")
+    return found
