@@ -138,11 +138,47 @@ def test_a_shift_moves_the_projection_by_so_many_millimetres(section, sample, sc
 def test_the_filled_vessel_is_put_together_frame_by_frame(section, sample, scene, slicer_host):
     section.ui.overlayButton.click()
     one = -np.array(slicer.util.arrayFromVolume(nodes(scene)[0]))
-    section.ui.filledCheckBox.click()
+    section.ui.shownComboBox.currentIndex = 1
     assert section.filling
     assert slicer_host.wait_until(lambda: not section.filling, 30)
     filled = -np.array(slicer.util.arrayFromVolume(nodes(scene)[0]))
     assert (filled >= one - 1e-5).all() and filled.max() > one.max()
+
+
+def test_the_time_to_peak_is_put_together_and_explained(section, sample, scene, slicer_host):
+    """From a frame to colours and back: the gray levels are those of a frame again."""
+    from VesselFlowGSScene.overlay import GREY, PEAK_TABLE
+
+    section.ui.overlayButton.click()
+    frame = np.array(slicer.util.arrayFromVolume(nodes(scene)[0]))
+    section.ui.shownComboBox.currentIndex = 2
+    assert slicer_host.wait_until(lambda: not section.filling, 30)
+    times = section.entry.frame_times_s
+    shown = np.array(slicer.util.arrayFromVolume(nodes(scene)[0]))
+    found = shown[shown >= times[0]]
+    assert 200 < len(found) < shown.size / 4 and np.isin(found, np.float32(times)).all()
+    assert PEAK_TABLE in nodes(scene)[0].GetDisplayNode().GetColorNode().GetName()
+    assert "6 standard deviations" in section.ui.alignMessageLabel.text
+    section.ui.frameSlider.value = 3
+    assert not section.filling
+    section.ui.frameSlider.value = 1
+    section.ui.shownComboBox.currentIndex = 0
+    assert nodes(scene)[0].GetDisplayNode().GetColorNodeID() == GREY
+    assert np.array_equal(slicer.util.arrayFromVolume(nodes(scene)[0]), frame)
+    assert section.ui.alignMessageLabel.text == ""
+
+
+def test_without_times_the_time_to_peak_says_what_to_enter(section, sample, slicer_host):
+    from dataclasses import replace
+
+    from VesselFlowGSScene.runs import entries_to_json
+
+    entry = section.entries[0]
+    sample.runs = entries_to_json([replace(entry, found=replace(entry.found, frame_times_s=None))])
+    section.ui.shownComboBox.currentIndex = 2
+    section.ui.overlayButton.click()
+    assert slicer_host.wait_until(lambda: not section.filling, 30)
+    assert "frame_times_s" in section.ui.alignMessageLabel.text
 
 
 def test_shifts_of_two_runs_give_the_isocentre_back(section, sample, scene):

@@ -87,7 +87,60 @@ def test_every_field_of_the_appearance_has_a_widget(section):
 
 def test_quantities_have_names_with_units(section):
     names = [section.ui.quantity.itemText(k) for k in range(section.ui.quantity.count)]
-    assert names[0] == "Pressure (mmHg)" and "Pa" in names[1] and "m/s" in names[2]
+    assert names[0] == "Pressure (mmHg)" and "Pa" in names[1] and "m/s" in names[4]
+    assert "averaged" in names[2] and "(Pa)" in names[2] and "0.5" in names[3]
+    clouds = [section.ui.gaussianQuantity.itemText(k) for k in range(section.ui.gaussianQuantity.count)]
+    assert clouds[2].endswith("(s)")
+
+
+def can_be_chosen(box, number):
+    from PySide6 import QtCore
+
+    return bool(box.model().flags(box.model().index(number, 0)) & QtCore.Qt.ItemFlag.ItemIsEnabled)
+
+
+def test_what_needs_a_period_can_be_chosen_where_there_is_one(panel, section, scene, shown):
+    """Of a steady flow the entries are grey and say why; of a pulsatile one without directions OSI alone is."""
+    import qt
+
+    from VesselFlowGSScene.appearance import Quantity
+
+    box = section.ui.quantity
+    tawss, osi = list(Quantity).index(Quantity.TAWSS), list(Quantity).index(Quantity.OSI)
+    assert [number for number in range(box.count) if not can_be_chosen(box, number)] == [tawss, osi]
+    assert "steady" in box.itemData(tawss, int(qt.Qt.ToolTipRole)) and "steady" in box.toolTip
+    put(panel, scene, simulated.pulsatile_bifurcation(phases=4, triangles=1500), "Fork")
+    assert can_be_chosen(box, tawss) and not can_be_chosen(box, osi)
+    assert not box.itemData(tawss, int(qt.Qt.ToolTipRole)) and "direction" in box.toolTip
+    panel.shown = panel.newest = None
+    panel.refresh()
+    assert not can_be_chosen(box, tawss) and "no result" in box.toolTip
+
+
+def test_a_chosen_quantity_that_is_not_known_is_explained(panel, section, shown):
+    from VesselFlowGSScene.appearance import Quantity
+
+    panel.parameters.quantity = Quantity.OSI
+    panel.refresh()
+    assert "steady" in section.ui.displayNote.text
+    panel.parameters.quantity = Quantity.WSS
+    panel.refresh()
+    assert section.ui.displayNote.text == ""
+
+
+def test_gaussians_without_arrival_are_explained(panel, section, scene, narrowed):
+    import dataclasses
+
+    import numpy as np
+
+    from VesselFlowGSScene.appearance import CloudQuantity
+
+    panel.parameters.gaussians, panel.parameters.gaussian_quantity = True, CloudQuantity.ARRIVAL
+    put(panel, scene, narrowed)
+    assert section.ui.displayNote.text == ""
+    cloud = dataclasses.replace(narrowed.cloud, arrival_s=np.full(len(narrowed.cloud.mean), np.nan))
+    put(panel, scene, dataclasses.replace(narrowed, cloud=cloud), "Without")
+    assert "not known" in section.ui.displayNote.text
 
 
 def test_switches_reach_the_scene(panel, section, shown, slicer_host):

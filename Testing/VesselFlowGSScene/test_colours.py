@@ -31,7 +31,7 @@ def colour(node, k):
     return np.array(held)
 
 
-@pytest.mark.parametrize("name", ["pressure", "wss", "speed", "radius"])
+@pytest.mark.parametrize("name", ["pressure", "wss", "speed", "radius", "arrival"])
 def test_a_table_goes_from_the_first_colour_to_the_last(scene, name):
     node = table_node(scene, name)
     assert node.GetNumberOfColors() == 256

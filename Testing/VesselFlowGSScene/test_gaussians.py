@@ -67,6 +67,39 @@ def test_before_the_flow_is_known_they_are_plain(scene):
     assert display.GetScalarVisibility()
 
 
+def with_arrival(snapshot, arrival):
+    return dataclasses.replace(snapshot, cloud=dataclasses.replace(snapshot.cloud, arrival_s=arrival))
+
+
+def test_arrival_colours_those_that_the_contrast_is_known_to_reach(scene):
+    snapshot = simulated.steady_tube(2000)
+    arrival = np.array(snapshot.cloud.arrival_s)
+    arrival[::3] = np.nan
+    snapshot, case = with_arrival(snapshot, arrival), Case.create(scene, "case")
+    show(case, snapshot, Appearance(gaussians=True, streamlines=False, gaussian_quantity=CloudQuantity.ARRIVAL))
+    node = case.get(Role.GAUSSIANS)
+    known = np.isfinite(arrival)
+    assert node.GetDisplayNode().GetActiveScalarName() == "Arrival_s"
+    held = vtk_to_numpy(node.GetPolyData().GetPointData().GetArray("Arrival_s"))
+    assert held == pytest.approx(arrival[known], rel=1e-5)
+    low, high = node.GetDisplayNode().GetScalarRange()
+    assert low <= np.quantile(arrival[known], 0.03) and high >= np.quantile(arrival[known], 0.97)
+    titles = [legend.GetTitleText() for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", scene)]
+    assert "Arrival (s)" in titles
+    show(case, snapshot, Appearance(gaussians=True))
+    assert node.GetPolyData().GetNumberOfPoints() == len(arrival)
+    assert node.GetDisplayNode().GetActiveScalarName() == "Speed_m_s"
+
+
+def test_without_any_arrival_they_are_plain(scene):
+    snapshot = simulated.steady_tube(2000)
+    snapshot, case = with_arrival(snapshot, np.full(len(snapshot.cloud.mean), np.nan)), Case.create(scene, "case")
+    show(case, snapshot, Appearance(gaussians=True, gaussian_quantity=CloudQuantity.ARRIVAL))
+    node = case.get(Role.GAUSSIANS)
+    assert node.GetPolyData().GetNumberOfPoints() == len(snapshot.cloud.mean)
+    assert not node.GetDisplayNode().GetScalarVisibility()
+
+
 def test_no_cloud_no_node(scene):
     case = Case.create(scene, "case")
     show(case, dataclasses.replace(simulated.steady_tube(2000), cloud=None), Appearance(gaussians=True))

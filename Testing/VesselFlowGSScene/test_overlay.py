@@ -116,6 +116,89 @@ def test_the_drawing_lies_on_the_dark_vessel_in_a_slice_view(opened_scene, entry
     assert ndimage.distance_transform_edt(~within)[dark].max() < film_pixel
 
 
+def peaks(entry) -> np.ndarray:
+    *_, times = FilmFrames(entry).peak_times()
+    return times
+
+
+def test_the_time_to_peak_grows_from_the_inlet_to_the_outlet(entry, vessel):
+    """Means over stretches of the vessel, since the times are those of frames; the bolus spreads as it travels."""
+    line = cameras_of(entry, sample_isocentre()).pixels(vessel.centreline)[0].round().astype(int)
+    seen = ((line >= 0) & (line < (entry.rows, entry.columns))).all(1)
+    along = peaks(entry)[tuple(line[seen].T)]
+    assert np.isfinite(along).all()
+    stretches = np.array([part.mean() for part in np.array_split(along, 4)])
+    assert (np.diff(stretches) > 0).all()
+    assert 0.1 < stretches[-1] - stretches[0] < 0.5
+    times = FilmFrames(entry)
+    curves = np.stack([times.contrast(k) for k in range(entry.frames)])[:, line[seen][:, 0], line[seen][:, 1]]
+    assert np.allclose(along, np.array(entry.frame_times_s)[curves.argmax(0)])
+
+
+def test_the_time_to_peak_is_left_open_where_there_is_noise_alone(entry, vessel):
+    known = np.isfinite(peaks(entry))
+    assert not (known & (filled(entry) < 0.05)).any() and known[filled(entry) > 0.2].all()
+    outline = drawing_of(vessel, cameras_of(entry, sample_isocentre()), centreline=False).pixels.round().astype(int)
+    edge = np.zeros(known.shape, bool)
+    inside = ((outline >= 0) & (outline < known.shape)).all(1)
+    edge[tuple(outline[inside].T)] = True
+    near = ndimage.binary_dilation(ndimage.binary_fill_holes(ndimage.binary_dilation(edge, iterations=3)))
+    assert not (known & ~near).any()
+
+
+def test_a_mask_of_one_frame_gives_a_noise_all_the_same(entry):
+    """The mask itself has no contrast at all."""
+    several = np.isfinite(peaks(entry))
+    single = np.isfinite(peaks(with_text(entry, "mask_frames", "2")))
+    assert 0.8 * several.sum() < single.sum() < 1.2 * several.sum()
+
+
+def test_the_time_to_peak_needs_times_and_a_still_view(entry):
+    with pytest.raises(InputError, match="frame_times_s"):
+        next(FilmFrames(replace(entry, found=replace(entry.found, frame_times_s=None))).peak_times())
+    with pytest.raises(InputError, match="turns"):
+        next(FilmFrames(replace(entry, primary_turn_deg=tuple(range(entry.frames)))).peak_times())
+
+
+def test_the_times_to_peak_are_coloured_in_a_slice_view_and_nothing_else_is(opened_scene, entry):
+    case = Case.create(opened_scene.scene, "Vessel")
+    times = peaks(entry)
+    with slicer_view.slice_view(opened_scene, size=(640, 640)) as view:
+        node = overlay.show_peak_times(case, entry, times)
+        view.show_volume(node)
+        pixels = view.pixels().astype(int)
+        overlay.show_frame(case, entry, filled(entry))
+        gray = view.pixels().astype(int)
+    bar = np.zeros(pixels.shape[:2], bool)
+    bar[:, 460:] = True  # the legend
+    scale = 640 / entry.rows
+    row, column = (np.indices((640, 640)) / scale).astype(int)
+    known = np.isfinite(times)[row, column]
+    middle = ndimage.binary_erosion(known, iterations=3) & ~bar
+    away = ~ndimage.binary_dilation(known, iterations=3) & ~bar
+    assert pixels[away].max() < 30
+    colour = pixels[middle]
+    assert (np.ptp(colour, axis=1) > 30).mean() > 0.95
+    light = colour.sum(1)
+    assert np.corrcoef(light, times[row, column][middle])[0, 1] > 0.8  # late is light
+    assert np.ptp(gray[~bar], axis=-1).max() == 0 and gray[away].mean() > 200
+
+
+def test_the_colours_of_a_person_stay_while_the_times_come_in(scene, entry):
+    case = Case.create(scene, "Vessel")
+    *_, times = FilmFrames(entry).peak_times()
+    node = overlay.show_peak_times(case, entry, np.full_like(times, np.nan))
+    assert (slicer.util.arrayFromVolume(node) < entry.frame_times_s[0]).all()
+    display = overlay.show_peak_times(case, entry, times).GetDisplayNode()
+    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+    assert entry.frame_times_s[0] <= low < np.nanmedian(times) < high <= entry.frame_times_s[-1] + 0.2
+    assert display.GetScalarRange() == pytest.approx((low, high))
+    display.SetWindowLevelMinMax(0.5, 0.7)
+    overlay.show_peak_times(case, entry, times)
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((0.5, 0.7))
+    assert display.GetScalarRange() == pytest.approx((0.5, 0.7))
+
+
 def test_the_drawing_is_seen_in_slice_views_alone(opened_scene, entry, vessel):
     case = Case.create(opened_scene.scene, "Vessel")
     model = overlay.show_outline(case, entry, vessel, sample_isocentre())

@@ -35,7 +35,7 @@ from VesselFlowGSLib.results.rendering import Body, DrawingSettings, View, draw,
 from VesselFlowGSLib.results.snapshot import CloudArrays, Figure, Snapshot, Stage, Surface
 
 SMALL = PictureSettings(width=360, height=240)
-TABLES = ("speed", "pressure", "wss", "radius")
+TABLES = ("speed", "pressure", "wss", "radius", "arrival")
 
 
 def can_draw() -> bool:

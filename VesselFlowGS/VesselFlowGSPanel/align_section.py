@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from VesselFlowGSPanel import inputs
 from VesselFlowGSPanel.section import Section
 from VesselFlowGSScene import overlay
 from VesselFlowGSScene.case import Case, Role
-from VesselFlowGSScene.film_frames import FilmFrames
+from VesselFlowGSScene.film_frames import FilmFrames, PeakSettings
 from VesselFlowGSScene.frames import lps_of, ras_of
 from VesselFlowGSScene.projection import Drag, Vessel, fitted_isocentre, shifted, vessel_of_snapshot
 from VesselFlowGSScene.runs import RunEntry, entries_to_json, with_value, without
@@ -23,6 +24,14 @@ from VesselFlowGSScene.runs import RunEntry, entries_to_json, with_value, withou
 SLICE_VIEW = "Red"
 # the isocentre takes shifts below this, in mm, as none
 NO_SHIFT_MM = 1e-6
+
+
+class Shown(Enum):
+    """What of a run is seen in the slice view."""
+
+    FRAME = "one frame"
+    FILLED = "all frames together"
+    PEAK = "time to peak"
 
 
 class AlignSection(Section):
@@ -41,11 +50,13 @@ class AlignSection(Section):
         self._film: FilmFrames | None = None
         self._vessel: Vessel | None = None
         self._vessel_of: Any = None
-        self._fullest: Iterator[Any] | None = None
+        self._images: Iterator[Any] | None = None
         ui = self.ui
+        for shown in Shown:
+            ui.shownComboBox.addItem(shown_name(shown))
         ui.runComboBox.connect("currentIndexChanged(int)", self._run_chosen)
         ui.frameSlider.connect("valueChanged(double)", self._frame_chosen)
-        ui.filledCheckBox.connect("toggled(bool)", self._filled_toggled)
+        ui.shownComboBox.connect("currentIndexChanged(int)", self._shown_chosen)
         ui.overlayButton.connect("toggled(bool)", self._overlay_toggled)
         ui.shiftUSpinBox.connect("valueChanged(double)", self._shifted)
         ui.shiftVSpinBox.connect("valueChanged(double)", self._shifted)
@@ -151,8 +162,13 @@ class AlignSection(Section):
 
     @property
     def filling(self) -> bool:
-        """Whether the filled vessel is still being put together."""
-        return self._fullest is not None
+        """Whether a picture of all frames is still being put together."""
+        return self._images is not None
+
+    @property
+    def shown(self) -> Shown:
+        """What of the run is chosen to be seen."""
+        return list(Shown)[max(self.ui.shownComboBox.currentIndex, 0)]
 
     def close(self) -> None:
         self._timer.stop()
@@ -187,7 +203,7 @@ class AlignSection(Section):
         try:
             for widget in (
                 ui.frameSlider,
-                ui.filledCheckBox,
+                ui.shownComboBox,
                 ui.overlayButton,
                 ui.shiftUSpinBox,
                 ui.shiftVSpinBox,
@@ -223,12 +239,14 @@ class AlignSection(Section):
 
     def _frame_chosen(self, _value: float) -> None:
         if not self._filling and self.ui.overlayButton.checked:
-            self._show_frame()
+            if self.shown is Shown.FRAME:
+                self._show_frame()
             if self.entry is not None and self.entry.turning:
                 self._show_outline()
 
-    def _filled_toggled(self, _on: bool) -> None:
+    def _shown_chosen(self, _index: int) -> None:
         if not self._filling and self.ui.overlayButton.checked:
+            self._say("")
             self._show_frame()
 
     def _shifted(self, _value: float) -> None:
@@ -300,8 +318,9 @@ class AlignSection(Section):
         try:
             if self._film is None:
                 self._film = FilmFrames(entry, slicer.mrmlScene)
-            if self.ui.filledCheckBox.checked:
-                self._fullest = self._film.fullest()
+            if self.shown is not Shown.FRAME:
+                peak = self.shown is Shown.PEAK
+                self._images = self._film.peak_times() if peak else self._film.fullest()
                 self._timer.start()
                 return
             number = min(int(self.ui.frameSlider.value), entry.frames) - 1
@@ -312,26 +331,27 @@ class AlignSection(Section):
         _into_view(node)
 
     def _fill_on(self) -> None:
-        """One frame more of the filled vessel; the picture is shown when all are in."""
+        """One frame more of a picture of all; it comes into view when all are in."""
         entry, case = self.entry, self._case()
-        if self._fullest is None or entry is None or case is None:
+        if self._images is None or entry is None or case is None:
             self._stop_filling()
             return
         try:
-            image = next(self._fullest)
+            image = next(self._images)
+            show = overlay.show_peak_times if self.shown is Shown.PEAK else overlay.show_frame
+            show(case, entry, image)
         except StopIteration:
             self._stop_filling()
             _into_view(case.get(Role.FILMED))
-            return
+            if self.shown is Shown.PEAK:
+                self._say(peak_text())
         except VesselFlowError as error:
             self._stop_filling()
             self._say(str(error))
-            return
-        overlay.show_frame(case, entry, image)
 
     def _stop_filling(self) -> None:
         self._timer.stop()
-        self._fullest = None
+        self._images = None
 
     def _show_outline(self) -> None:
         entry, case = self.entry, self._case()
@@ -399,6 +419,24 @@ class AlignSection(Section):
 
     def _say(self, text: str) -> None:
         self.ui.alignMessageLabel.text = text
+
+
+def shown_name(shown: Shown) -> str:
+    """As the panel calls it."""
+    return {
+        Shown.FRAME: _("One frame"),
+        Shown.FILLED: _("All frames together (filled vessel)"),
+        Shown.PEAK: _("Time to peak (s)"),
+    }[shown]
+
+
+def peak_text() -> str:
+    """What the colours of the times to peak say, and what is left out."""
+    said = _(
+        "Colours: the time of the greatest contrast, in seconds on the run's clock. Left out: where the contrast stays "
+        "below {count} standard deviations of the noise in the unfilled frames."
+    )
+    return said.format(count=f"{PeakSettings().contrast_sd:g}")
 
 
 def _in_pixels(entry: RunEntry, shift_mm: tuple[float, float]) -> tuple[float, float]:

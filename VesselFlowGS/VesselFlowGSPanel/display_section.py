@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import qt
 import slicer
 import vtk
@@ -22,6 +23,7 @@ from VesselFlowGSPanel.wording import digits
 from VesselFlowGSScene.appearance import Appearance, CloudQuantity, Quantity
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.frames import ras_of
+from VesselFlowGSScene.over_time import Lack, lack_of
 
 if TYPE_CHECKING:
     from VesselFlowGSScene.particles import Particles
@@ -42,6 +44,12 @@ DEPENDENT: dict[str, tuple[str, ...]] = {
 }
 
 
+# under their names in the result
+OVER_TIME = {Quantity.TAWSS: "tawss", Quantity.OSI: "osi"}
+# the role under which an entry of a combo box keeps whether it can be chosen; 0: it cannot
+ITEM_FLAGS = int(qt.Qt.UserRole) - 1
+
+
 class DisplaySection(Section):
     """The appearance of the case that is shown."""
 
@@ -52,6 +60,7 @@ class DisplaySection(Section):
         self._range: tuple[float, float] | None = None
         self._cases: list[str] = []
         self._findings: list[Finding] = []
+        self._offered: tuple[str, ...] | None = None
         self._particles: Particles | None = None
         self._particle_phase: int | None = None
         self._ticked = 0.0
@@ -71,6 +80,7 @@ class DisplaySection(Section):
             self._let_go()
         else:
             name_choices(self.ui.quantity, Quantity, quantity_name)
+            self._offered = None
             name_choices(self.ui.gaussianQuantity, CloudQuantity, cloud_quantity_name)
 
     def update(self) -> None:
@@ -84,6 +94,7 @@ class DisplaySection(Section):
         if running is not None:
             running.appearance = appearance
         self._enable(appearance)
+        self._offer(snapshot)
         self.ui.displayNote.text = display_note(snapshot, appearance)
         self.ui.displayNote.visible = bool(self.ui.displayNote.text)
         self._show_findings(snapshot)
@@ -174,6 +185,18 @@ class DisplaySection(Section):
         self.ui.locked.enabled = coloured and appearance.automatic
         manual = coloured and not appearance.automatic
         self.ui.low.enabled = self.ui.high.enabled = manual
+
+    def _offer(self, snapshot: Snapshot | None) -> None:
+        """Quantities over time can be chosen where they are known; else their entries say why not."""
+        reasons = tuple(reason_against(snapshot, quantity) for quantity in Quantity)
+        if reasons == self._offered:
+            return
+        self._offered = reasons
+        for number, reason in enumerate(reasons):
+            self.ui.quantity.setItemData(number, 0 if reason else None, ITEM_FLAGS)
+            self.ui.quantity.setItemData(number, reason or None, int(qt.Qt.ToolTipRole))
+        against = [reason for reason in dict.fromkeys(reasons) if reason]
+        self.ui.quantity.toolTip = "\n".join([quantity_tip(), *against])
 
     def _show_findings(self, snapshot: Snapshot | None) -> None:
         found = list(snapshot.findings) if snapshot is not None else []
@@ -273,7 +296,34 @@ def display_note(snapshot: Snapshot | None, appearance: Appearance) -> str:
             why = why.rstrip(".") or _("no reason was given")
             return _("The flow could not be found ({why}); only the vessel is shown.").format(why=why)
         return _("The flow is still to be solved; only the vessel is shown.")
+    if appearance.lumen and reason_against(snapshot, appearance.quantity):
+        return reason_against(snapshot, appearance.quantity)
+    if appearance.gaussians and appearance.gaussian_quantity is CloudQuantity.ARRIVAL and not _reached(snapshot):
+        return _("When the contrast arrives at the Gaussians is not known: they are shown without colours.")
     return ""
+
+
+def reason_against(snapshot: Snapshot | None, quantity: Quantity) -> str:
+    """Why a quantity over time is not to be had of a result; "" where it is, and for all others."""
+    if quantity not in OVER_TIME:
+        return ""
+    name = quantity_name(quantity)
+    if snapshot is None:
+        return _("{quantity}: no result yet.").format(quantity=name)
+    lack = lack_of(snapshot, OVER_TIME[quantity])
+    if lack is None:
+        return ""
+    return {
+        Lack.STRESS: _("{quantity}: the result holds no wall shear stress over time."),
+        Lack.PERIOD: _("{quantity}: the flow is steady; it needs a pulsatile one."),
+        Lack.DIRECTION: _("{quantity}: the result holds the size of the wall shear stress, and not its direction."),
+    }[lack].format(quantity=name)
+
+
+def _reached(snapshot: Snapshot) -> bool:
+    """Whether the arrival of the contrast is known of any Gaussian; of none there is nothing to miss."""
+    cloud = snapshot.cloud
+    return cloud is None or bool(np.isfinite(np.asarray(cloud.arrival_s)).any())
 
 
 def quantity_name(quantity: Quantity) -> str:
@@ -281,6 +331,8 @@ def quantity_name(quantity: Quantity) -> str:
     return {
         Quantity.PRESSURE: _("Pressure (mmHg)"),
         Quantity.WSS: _("Wall shear stress (Pa)"),
+        Quantity.TAWSS: _("Time-averaged wall shear stress (Pa)"),
+        Quantity.OSI: _("Oscillatory shear index (0 to 0.5)"),
         Quantity.SPEED: _("Speed near the wall (m/s)"),
         Quantity.CONFIDENCE: _("Confidence (0 to 1)"),
         Quantity.NONE: _("Nothing"),
@@ -289,9 +341,22 @@ def quantity_name(quantity: Quantity) -> str:
 
 def cloud_quantity_name(quantity: CloudQuantity) -> str:
     """A quantity of the Gaussians with its unit."""
-    return {CloudQuantity.SPEED: _("Speed (m/s)"), CloudQuantity.PRESSURE: _("Pressure (mmHg)")}[quantity]
+    return {
+        CloudQuantity.SPEED: _("Speed (m/s)"),
+        CloudQuantity.PRESSURE: _("Pressure (mmHg)"),
+        CloudQuantity.ARRIVAL: _("Arrival of the contrast (s)"),
+    }[quantity]
+
+
+def quantity_tip() -> str:
+    """What the box of the wall's quantities is for."""
+    return _(
+        "What colours the wall: pressure (mmHg), wall shear stress at an instant or over time (Pa), oscillatory shear "
+        "index (0 to 0.5), speed (m/s), confidence (0 to 1), or nothing"
+    )
 
 
 def unit_of(quantity: Quantity) -> str:
     """The unit of a colour range."""
-    return {Quantity.PRESSURE: "mmHg", Quantity.WSS: "Pa", Quantity.SPEED: "m/s"}.get(quantity, "")
+    units = {Quantity.PRESSURE: "mmHg", Quantity.WSS: "Pa", Quantity.TAWSS: "Pa", Quantity.SPEED: "m/s"}
+    return units.get(quantity, "")

@@ -13,6 +13,8 @@ class Quantity(str, Enum):
 
     PRESSURE = "pressure"
     WSS = "wall shear stress"
+    TAWSS = "time-averaged wall shear stress"
+    OSI = "oscillatory shear index"
     SPEED = "speed"
     CONFIDENCE = "confidence"
     NONE = "plain"
@@ -23,6 +25,7 @@ class CloudQuantity(str, Enum):
 
     SPEED = "speed"
     PRESSURE = "pressure"
+    ARRIVAL = "arrival time"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import vtk
 
 from VesselFlowGSLib.results.colours import colour_table
 from VesselFlowGSLib.results.snapshot import FindingKind
-from VesselFlowGSScene.appearance import Quantity
-from VesselFlowGSScene.ranges import Range, decimals_of
+from VesselFlowGSScene.appearance import CloudQuantity, Quantity
+from VesselFlowGSScene.ranges import Coloured, Range, decimals_of
 
 TABLE = "VesselFlowGS.ColourTable"
 COLOURS = 256
@@ -39,21 +39,26 @@ class Scale:
     high: float
 
 
-NAMES = {
+NAMES: dict[Coloured, tuple[str, str, str]] = {
     Quantity.PRESSURE: ("Pressure_mmHg", "Pressure (mmHg)", "pressure"),
     Quantity.WSS: ("WSS_Pa", "Wall shear stress (Pa)", "wss"),
+    Quantity.TAWSS: ("TAWSS_Pa", "TAWSS (Pa)", "wss"),
+    Quantity.OSI: ("OSI", "Oscillatory shear", "radius"),
     Quantity.SPEED: ("Speed_m_s", "Speed (m/s)", "speed"),
     Quantity.CONFIDENCE: ("Confidence", "Confidence", "radius"),
+    CloudQuantity.ARRIVAL: ("Arrival_s", "Arrival (s)", "arrival"),
 }
 # At the right, at the left, and below these; a legend sits at its position times what its size leaves free.
 SLOTS = ((0.97, 0.86), (0.03, 0.86), (0.97, 0.05), (0.03, 0.05))
 LEGEND_SIZE = (0.1, 0.42)
+# Of an image, in a slice view: none of the places above, which stay free for the 3D views.
+IMAGE_SLOT = (0.97, 0.5)
 LABELS = 5
 # Slicer fits the font to the labels: labels of one length give all legends one font.
 LABEL_LENGTH = 6
 
 
-def scale_of(quantity: Quantity, ranges: dict[Quantity, Range]) -> Scale | None:
+def scale_of(quantity: Coloured, ranges: dict[Coloured, Range]) -> Scale | None:
     """The scale of a quantity, or None for a plain colour and where the snapshot has no such values."""
     if quantity not in NAMES or quantity not in ranges:
         return None
@@ -62,7 +67,7 @@ def scale_of(quantity: Quantity, ranges: dict[Quantity, Range]) -> Scale | None:
 
 
 def table_node(scene: Any, name: str) -> Any:
-    """The scene's colour table "pressure", "wss", "speed", "radius" or "findings"; made where there is none."""
+    """The scene's colour table "pressure", "wss", "speed", "radius", "arrival" or "findings", made if need be."""
     for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", scene):
         if node.GetAttribute(TABLE) == name:
             return node
@@ -119,7 +124,22 @@ def show_legends(shown: list[tuple[Any, Scale]], wanted: bool, all_displays: lis
             continue
         if legend is None:
             legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(display)
-        _write_legend(legend, scale, places[scale])
+        views = slicer.util.getNodesByClass("vtkMRMLViewNode", legend.GetScene())
+        # In the slice views the contour needs none, and the image needs the room.
+        _write_legend(legend, scale, places[scale], views)
+
+
+def show_image_legend(display: Any, scale: Scale | None) -> None:
+    """The legend of a volume's colours, in the slice views alone; None takes it away."""
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(display)
+    if scale is None:
+        if legend is not None:
+            legend.SetVisibility(False)
+        return
+    if legend is None:
+        legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(display)
+    views = slicer.util.getNodesByClass("vtkMRMLSliceNode", legend.GetScene())
+    _write_legend(legend, scale, IMAGE_SLOT, views)
 
 
 def _legends_of_others(displays: list[Any]) -> list[Any]:
@@ -133,7 +153,7 @@ def _words(legend: Any) -> tuple[str, float, float]:
     return (legend.GetTitleText(), *legend.GetPrimaryDisplayNode().GetScalarRange())
 
 
-def _write_legend(legend: Any, scale: Scale, place: tuple[float, float]) -> None:
+def _write_legend(legend: Any, scale: Scale, place: tuple[float, float], views: list[Any]) -> None:
     modifying = legend.StartModify()
     legend.SetTitleText(scale.title)
     towards_bar = "" if place[0] > 0.5 else "-"
@@ -143,8 +163,6 @@ def _write_legend(legend: Any, scale: Scale, place: tuple[float, float]) -> None
     legend.SetOrientation(slicer.vtkMRMLColorLegendDisplayNode.Vertical)
     legend.SetPosition(*place)
     legend.SetSize(*LEGEND_SIZE)
-    # In the slice views the contour needs none, and the image needs the room.
-    views = slicer.util.getNodesByClass("vtkMRMLViewNode", legend.GetScene())
     legend.SetViewNodeIDs([view.GetID() for view in views])
     legend.SetVisibility(True)
     legend.EndModify(modifying)

@@ -1,4 +1,4 @@
-"""The Gaussians of the reconstruction as points, coloured by speed or pressure."""
+"""The Gaussians of the reconstruction as points, coloured by speed, pressure or the arrival of the contrast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import slicer
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from VesselFlowGSLib.results.snapshot import CloudArrays, Snapshot
-from VesselFlowGSScene.appearance import Appearance
+from VesselFlowGSScene.appearance import Appearance, CloudQuantity
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.colours import Scale, paint
 from VesselFlowGSScene.frames import ras_of
@@ -26,21 +26,33 @@ class GaussianSettings:
     least_strength: float = 0.1
 
 
-def gaussian_data(snapshot: Snapshot) -> vtkPolyData:
-    """The centres in RAS with what is known of Speed_m_s, Pressure_mmHg and Velocity_m_s, and Attenuation_1_mm."""
+def gaussian_data(snapshot: Snapshot, reached: bool = False) -> vtkPolyData:
+    """The centres in RAS with what is known of Speed_m_s, Pressure_mmHg, Velocity_m_s and Arrival_s; Attenuation_1_mm.
+
+    Arrival_s is on the clock of the earliest run, NaN where it is not known.
+
+    reached  only the Gaussians whose arrival is known: as they are drawn in its colours, the others being left out;
+             where none is known, all of them
+    """
     cloud = snapshot.cloud
     if cloud is None or len(cloud.mean) == 0:
         return vtkPolyData()
     strength = np.asarray(cloud.attenuation) * np.asarray(cloud.occupancy)
     seen = strength > GaussianSettings().least_strength * strength.max()
+    arrival = np.asarray(cloud.arrival_s)
+    known = np.isfinite(arrival)
+    if reached and known.any():
+        seen &= known
     arrays = {"Attenuation_1_mm": strength[seen]}
+    if known.any():
+        arrays["Arrival_s"] = arrival[seen]
     if cloud.pressure is not None:
         arrays["Pressure_mmHg"] = np.asarray(cloud.pressure)[seen] / PA_PER_MMHG
     if cloud.velocity is not None:
         velocity = np.asarray(cloud.velocity)[seen]
         arrays["Speed_m_s"] = np.linalg.norm(velocity, axis=1)
         arrays[VELOCITY] = ras_of(velocity)
-    return mark(poly_data(ras_of(np.asarray(cloud.mean)[seen]), arrays, vectors=VELOCITY), _made_of(cloud))
+    return mark(poly_data(ras_of(np.asarray(cloud.mean)[seen]), arrays, vectors=VELOCITY), _made_of(cloud, reached))
 
 
 def show_gaussians(case: Case, snapshot: Snapshot, appearance: Appearance, scale: Scale | None) -> Any:
@@ -49,8 +61,9 @@ def show_gaussians(case: Case, snapshot: Snapshot, appearance: Appearance, scale
     if not appearance.gaussians or snapshot.cloud is None or len(snapshot.cloud.mean) == 0:
         return hidden(node)
     node = case.put(Role.GAUSSIANS, "vtkMRMLModelNode")
-    if mark_of(node.GetPolyData()) != _made_of(snapshot.cloud):
-        node.SetAndObserveMesh(gaussian_data(snapshot))
+    reached = appearance.gaussian_quantity is CloudQuantity.ARRIVAL
+    if mark_of(node.GetPolyData()) != _made_of(snapshot.cloud, reached):
+        node.SetAndObserveMesh(gaussian_data(snapshot, reached))
     display = with_display(node)
     display.SetRepresentation(slicer.vtkMRMLDisplayNode.PointsRepresentation)
     display.SetLighting(False)
@@ -60,6 +73,6 @@ def show_gaussians(case: Case, snapshot: Snapshot, appearance: Appearance, scale
     return display
 
 
-def _made_of(cloud: CloudArrays) -> str:
-    parts = (cloud.mean, cloud.attenuation, cloud.occupancy, cloud.velocity, cloud.pressure)
-    return fingerprint(*(None if part is None else np.asarray(part) for part in parts))
+def _made_of(cloud: CloudArrays, reached: bool) -> str:
+    parts = (cloud.mean, cloud.attenuation, cloud.occupancy, cloud.arrival_s, cloud.velocity, cloud.pressure)
+    return fingerprint(*(None if part is None else np.asarray(part) for part in parts), reached)

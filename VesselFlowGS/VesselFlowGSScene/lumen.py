@@ -14,6 +14,7 @@ from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.colours import Scale, paint
 from VesselFlowGSScene.frames import ras_of
 from VesselFlowGSScene.near_wall import speed_below_wall, velocity_of, wall_normals
+from VesselFlowGSScene.over_time import over_time_of
 from VesselFlowGSScene.poly_data import (
     drop_arrays_but,
     fingerprint,
@@ -32,6 +33,7 @@ SLICE_LINE = 3
 PLAIN_COLOUR = (0.86, 0.47, 0.42)
 NORMALS = "Normals"
 ENGINE_ARRAYS = ("pressure", "wss", "confidence")
+OVER_TIME = {"tawss": "TAWSS_Pa", "osi": "OSI"}
 
 
 def phase_of(snapshot: Snapshot, phase: int | None) -> Phase | None:
@@ -40,7 +42,9 @@ def phase_of(snapshot: Snapshot, phase: int | None) -> Phase | None:
 
 
 def lumen_data(snapshot: Snapshot, phase: int | None = None, speed: bool = True) -> vtkPolyData:
-    """The wall in RAS with what is known of Pressure_mmHg, WSS_Pa, Speed_m_s and Confidence; empty without a wall.
+    """The wall in RAS with what is known of Pressure_mmHg, WSS_Pa, TAWSS_Pa, OSI, Speed_m_s and Confidence.
+
+    Empty without a wall.
 
     phase  number of one of the snapshot's phases; None: the snapshot itself, of a pulsatile flow its mean
     speed  whether Speed_m_s is wanted, whose first time for a shape takes a search
@@ -69,6 +73,9 @@ def wall_arrays(snapshot: Snapshot, phase: int | None = None, speed: bool = True
         arrays["Pressure_mmHg"] = np.asarray(known["pressure"], np.float32) / np.float32(PA_PER_MMHG)
     if "wss" in known:
         arrays["WSS_Pa"] = np.array(known["wss"], np.float32)
+    period = over_time_of(snapshot)
+    # the same at all phases, which share the memory
+    arrays.update({shown: period[name] for name, shown in OVER_TIME.items() if name in period})
     below = speed_below_wall(snapshot, moment) if speed else None
     if below is not None:
         arrays["Speed_m_s"] = below
@@ -139,5 +146,6 @@ def _made_of(snapshot: Snapshot, phase: int | None, speed: bool) -> str:
     moment = phase_of(snapshot, phase)
     known = {**(surface.arrays if surface else {}), **(moment.surface if moment else {})}
     parts = [(name, fingerprint(np.asarray(known[name]))) for name in ENGINE_ARRAYS if name in known]
+    parts += [(name, fingerprint(values)) for name, values in over_time_of(snapshot).items()]
     # the wall's own arrays tell one flow from another; of the field it is enough to know that there is one
     return fingerprint(_shape(snapshot), *parts, speed and velocity_of(snapshot, moment) is not None)

@@ -1,7 +1,8 @@
-"""The projected lumen over a frame of a run, in a slice view: two nodes of a case in the plane of the detector.
+"""The projected lumen over a frame of a run, or over its times to peak: two nodes of a case in a slice view.
 
-That plane is laid flat at the scene's origin, as Slicer lays the frames of a run: columns run to the patient's left,
-rows to the back, so that an axial slice view shows the frame upright. It is no place in the patient.
+They lie in the plane of the detector, which is laid flat at the scene's origin, as Slicer lays the frames of a run:
+columns run to the patient's left, rows to the back, so that an axial slice view shows the frame upright. It is no place
+in the patient.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSScene.case import Case, Role
+from VesselFlowGSScene.colours import Scale, show_image_legend, table_node
 from VesselFlowGSScene.poly_data import fingerprint, poly_data
 from VesselFlowGSScene.projection import Drawing, Vessel, cameras_of, drawing_of, vessel_of_mesh
+from VesselFlowGSScene.ranges import ordered, rounded
 from VesselFlowGSScene.runs import RunEntry
 from VesselFlowGSScene.scene_geometry import grid_of_segments, has_labelmap, surface_of_model, surface_of_segments
 
@@ -27,6 +30,11 @@ LINE_WIDTH = 2
 # the window of gray levels leaves out so many of a frame's pixels at either end, and is never narrower than this
 WINDOW_SHARE = 0.9995
 LEAST_WINDOW = 1e-3
+GREY = "vtkMRMLColorTableNodeGrey"
+# the colours of the times to peak resolve what lies between these; steps: see ranges.RangeSettings
+PEAK_TABLE = "arrival"
+PEAK_PERCENTILES = (2.0, 98.0)
+PEAK_STEPS = 20.0
 
 
 def show_frame(case: Case, entry: RunEntry, image: NDArray[np.floating[Any]]) -> Any:
@@ -35,20 +43,43 @@ def show_frame(case: Case, entry: RunEntry, image: NDArray[np.floating[Any]]) ->
     The window of gray levels is chosen anew when another run is shown; while frames of one run follow it grows with
     what they show, until a person sets it.
     """
-    spacing = _spacing(entry)
-    node = case.put(Role.FILMED, "vtkMRMLScalarVolumeNode")
-    node.SetIJKToRASMatrix(_laid_flat())
-    node.SetSpacing(spacing[1], spacing[0], 1.0)
     values = -np.ascontiguousarray(image, np.float32)
-    there = node.GetImageData()
-    if there is not None and there.GetDimensions() == (*values.shape[::-1], 1):
-        slicer.util.arrayFromVolume(node)[0] = values
-        slicer.util.arrayFromVolumeModified(node)
-    else:
-        node.SetAndObserveImageData(_image_of(values))
-    if node.GetDisplayNode() is None:
-        node.CreateDefaultDisplayNodes()
+    node = _filmed(case, entry, values)
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(GREY)
+    display.SetApplyThreshold(False)
+    display.SetInterpolate(True)
+    show_image_legend(display, None)
     _choose_window(node, entry, values)
+    return node
+
+
+def show_peak_times(case: Case, entry: RunEntry, times_s: NDArray[np.floating[Any]]) -> Any:
+    """Show (rows, columns) times to peak, s on the run's clock, in colours as the case's frame; returns the volume.
+
+    Where the time is NaN nothing is drawn; the volume holds a second less than the run's first time there.
+    """
+    assert entry.frame_times_s is not None
+    known = times_s[np.isfinite(times_s)]
+    nothing = entry.frame_times_s[0] - 1.0
+    node = _filmed(case, entry, np.nan_to_num(times_s, nan=nothing).astype(np.float32))
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(table_node(case.scene, PEAK_TABLE).GetID())
+    # between a time and no time there is nothing that could be drawn
+    display.SetInterpolate(False)
+    display.SetAutoThreshold(False)
+    display.SetThreshold(entry.frame_times_s[0] - 0.5, entry.frame_times_s[-1] + 0.5)
+    display.SetApplyThreshold(True)
+    ends = entry.frame_times_s[0], entry.frame_times_s[-1]
+    if len(known):
+        ends = rounded(*(float(end) for end in np.percentile(known, PEAK_PERCENTILES)), PEAK_STEPS)
+    low, high = ordered(*ends)
+    _set_window(node, f"{_mark(entry)} {PEAK_TABLE}", low, high)
+    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+    # a legend reads the range of the scalars, an image is drawn in its window
+    display.SetScalarRangeFlag(slicer.vtkMRMLDisplayNode.UseManualScalarRange)
+    display.SetScalarRange(low, high)
+    show_image_legend(display, Scale("", "Time to peak (s)", PEAK_TABLE, low, high))
     return node
 
 
@@ -149,6 +180,35 @@ def _choose_window(node: Any, entry: RunEntry, values: NDArray[np.float32]) -> N
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low, max(high, low + LEAST_WINDOW))
     node.SetAttribute(WINDOW, _window_text(display.GetWindowLevelMin(), display.GetWindowLevelMax()))
+
+
+def _set_window(node: Any, shown: str, low: float, high: float) -> None:
+    """Another window for what is shown now, unless a person has set one for it."""
+    display = node.GetDisplayNode()
+    now = _window_text(display.GetWindowLevelMin(), display.GetWindowLevelMax())
+    if node.GetAttribute(SHOWN) == shown and node.GetAttribute(WINDOW) != now:
+        return
+    node.SetAttribute(SHOWN, shown)
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(low, high)
+    node.SetAttribute(WINDOW, _window_text(display.GetWindowLevelMin(), display.GetWindowLevelMax()))
+
+
+def _filmed(case: Case, entry: RunEntry, values: NDArray[np.float32]) -> Any:
+    """The case's frame with these values, and a display node."""
+    spacing = _spacing(entry)
+    node = case.put(Role.FILMED, "vtkMRMLScalarVolumeNode")
+    node.SetIJKToRASMatrix(_laid_flat())
+    node.SetSpacing(spacing[1], spacing[0], 1.0)
+    there = node.GetImageData()
+    if there is not None and there.GetDimensions() == (*values.shape[::-1], 1):
+        slicer.util.arrayFromVolume(node)[0] = values
+        slicer.util.arrayFromVolumeModified(node)
+    else:
+        node.SetAndObserveImageData(_image_of(values))
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    return node
 
 
 def _window_text(low: float, high: float) -> str:

@@ -11,13 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from VesselFlowGSLib.results.snapshot import Snapshot
-from VesselFlowGSScene.appearance import Appearance, Quantity
+from VesselFlowGSScene.appearance import Appearance, CloudQuantity, Quantity
 from VesselFlowGSScene.case import Case
+from VesselFlowGSScene.over_time import over_time_of
 
 PA_PER_MMHG = 133.322
 ATTRIBUTE = "VesselFlowGS.Range."
 Array = NDArray[Any]
 Range = tuple[float, float]
+Coloured = Quantity | CloudQuantity
+# of quantities that lie between two numbers, the range is these
+WHOLE: dict[Coloured, tuple[str, Range]] = {
+    Quantity.CONFIDENCE: ("confidence", (0.0, 1.0)),
+    Quantity.OSI: ("osi", (0.0, 0.5)),
+}
 # Widths between powers of ten whose quarters read well at the five labels of a legend.
 WIDTHS = (1.0, 1.2, 1.6, 2.0, 2.4, 2.8, 3.2, 3.6, 4.0, 4.8, 5.2, 6.0, 6.4, 7.2, 8.0, 9.2, 10.0, 12.0)
 
@@ -41,23 +48,25 @@ class RangeSettings:
 
 
 def automatic_range(
-    snapshot: Snapshot, quantity: Quantity, phase: int | None, over_time: bool, settings: RangeSettings | None = None
+    snapshot: Snapshot, quantity: Coloured, phase: int | None, over_time: bool, settings: RangeSettings | None = None
 ) -> Range | None:
-    """Round limits that hold nearly all values of the snapshot, in mmHg, Pa or m/s; None where it has none.
+    """Round limits that hold nearly all values of the snapshot, in mmHg, Pa, m/s or s; None where it has none.
 
     over_time  all phases count, else the shown one alone
     """
     settings = settings or RangeSettings()
     limits = robust_limits(snapshot, quantity, phase, over_time, settings)
-    return None if limits is None else rounded(*limits, settings.steps)
+    return limits if limits is None or quantity in WHOLE else rounded(*limits, settings.steps)
 
 
 def robust_limits(
-    snapshot: Snapshot, quantity: Quantity, phase: int | None, over_time: bool, settings: RangeSettings
+    snapshot: Snapshot, quantity: Coloured, phase: int | None, over_time: bool, settings: RangeSettings
 ) -> Range | None:
-    """The percentiles themselves; speed and stress begin at zero, confidence goes from 0 to 1."""
-    if quantity is Quantity.CONFIDENCE:
-        return (0.0, 1.0) if _wall(snapshot, "confidence") is not None else None
+    """The percentiles themselves; speed and stress begin at zero; confidence goes to 1, the shear index to 1/2."""
+    if quantity in WHOLE:
+        name, whole = WHOLE[quantity]
+        known = name in over_time_of(snapshot) or _wall(snapshot, name) is not None
+        return whole if known else None
     found = list(_values(snapshot, quantity, phase, over_time))
     total = sum(len(values) for values in found)
     if total == 0:
@@ -68,13 +77,13 @@ def robust_limits(
     if len(values) == 0:
         return None
     low, high = np.percentile(values, [settings.low_percentile, settings.high_percentile])
-    if quantity in (Quantity.SPEED, Quantity.WSS):
+    if quantity in (Quantity.SPEED, Quantity.WSS, Quantity.TAWSS):
         low = 0.0
     factor = 1 / PA_PER_MMHG if quantity is Quantity.PRESSURE else 1.0
     return float(low) * factor, float(high) * factor
 
 
-def held_range(case: Case, quantity: Quantity, limits: Range, settings: RangeSettings | None = None) -> Range:
+def held_range(case: Case, quantity: Coloured, limits: Range, settings: RangeSettings | None = None) -> Range:
     """The range of a locked scale: the one that the case holds, unless the limits leave it or fill too little of it."""
     settings = settings or RangeSettings()
     name = ATTRIBUTE + quantity.value
@@ -86,18 +95,21 @@ def held_range(case: Case, quantity: Quantity, limits: Range, settings: RangeSet
     return fresh
 
 
-def ranges_of(case: Case, snapshot: Snapshot, appearance: Appearance, phase: int | None) -> dict[Quantity, Range]:
+def ranges_of(case: Case, snapshot: Snapshot, appearance: Appearance, phase: int | None) -> dict[Coloured, Range]:
     """The range of every quantity that is seen; a manual one holds for the lumen's quantity wherever that is seen."""
     settings = RangeSettings()
-    ranges: dict[Quantity, Range] = {}
-    for quantity in (Quantity.PRESSURE, Quantity.WSS, Quantity.SPEED, Quantity.CONFIDENCE):
+    ranges: dict[Coloured, Range] = {}
+    coloured: tuple[Coloured, ...] = (*(q for q in Quantity if q is not Quantity.NONE), CloudQuantity.ARRIVAL)
+    for quantity in coloured:
         if quantity is appearance.quantity and not appearance.automatic:
             ranges[quantity] = ordered(appearance.low, appearance.high)
             continue
         if not _is_seen(quantity, appearance):
             continue
         limits = robust_limits(snapshot, quantity, phase, appearance.locked, settings)
-        if limits is not None:
+        if limits is not None and quantity in WHOLE:
+            ranges[quantity] = limits
+        elif limits is not None:
             fixed = appearance.locked
             ranges[quantity] = held_range(case, quantity, limits) if fixed else rounded(*limits, settings.steps)
     return ranges
@@ -120,13 +132,18 @@ def ordered(low: float, high: float) -> Range:
 
 
 def decimals_of(low: float, high: float) -> int:
-    """How many decimals give the steps of a legend with five labels two digits."""
-    return int(np.clip(1 - floor(log10(max(high - low, 1e-9) / 4)), 0, 4))
+    """How many decimals give the steps of a legend with five labels two digits, or three where two are not exact."""
+    step = max(high - low, 1e-9) / 4
+    decimals = 1 - floor(log10(step))
+    exact = abs(round(step, decimals) - step) < 1e-6 * step
+    return int(np.clip(decimals if exact else decimals + 1, 0, 4))
 
 
-def _is_seen(quantity: Quantity, appearance: Appearance) -> bool:
+def _is_seen(quantity: Coloured, appearance: Appearance) -> bool:
     if quantity is appearance.quantity:
         return True
+    if quantity is CloudQuantity.ARRIVAL:
+        return appearance.gaussians and appearance.gaussian_quantity is quantity
     if quantity is Quantity.SPEED:
         return appearance.glyphs or appearance.streamlines or appearance.particles or appearance.gaussians
     return quantity is Quantity.PRESSURE and appearance.gaussians
@@ -139,12 +156,21 @@ def _must_move(held: Range, limits: Range, settings: RangeSettings) -> bool:
     return leaves or limits[1] - limits[0] < settings.least_share * width
 
 
-def _values(snapshot: Snapshot, quantity: Quantity, phase: int | None, over_time: bool) -> Iterator[Array]:
-    part, name = {
+def _values(snapshot: Snapshot, quantity: Coloured, phase: int | None, over_time: bool) -> Iterator[Array]:
+    if quantity is CloudQuantity.ARRIVAL:
+        if snapshot.cloud is not None:
+            yield np.asarray(snapshot.cloud.arrival_s)
+        return
+    if quantity is Quantity.TAWSS:
+        if "tawss" in over_time_of(snapshot):
+            yield over_time_of(snapshot)["tawss"]
+        return
+    parts: dict[Coloured, tuple[str, str]] = {
         Quantity.PRESSURE: ("surface", "pressure"),
         Quantity.WSS: ("surface", "wss"),
         Quantity.SPEED: ("field", "velocity"),
-    }[quantity]
+    }
+    part, name = parts[quantity]
     whole = getattr(snapshot, part)
     steady: Mapping[str, Array] = {} if whole is None else whole.arrays
     of_phases = [getattr(moment, part) for moment in snapshot.phases]

@@ -14,10 +14,16 @@ from VesselFlowGSScene.gaussians import show_gaussians
 from VesselFlowGSScene.glyphs import show_glyphs
 from VesselFlowGSScene.lumen import show_lumen
 from VesselFlowGSScene.particles import paint_particles
-from VesselFlowGSScene.ranges import ranges_of
+from VesselFlowGSScene.ranges import Coloured, ranges_of
 from VesselFlowGSScene.streamlines import show_streamlines
 
 COLOURED = (Role.LUMEN, Role.STREAMLINES, Role.GLYPHS, Role.PARTICLES, Role.GAUSSIANS, Role.CENTRELINE)
+# speed and pressure are coloured alike wherever they are seen
+OF_CLOUD: dict[CloudQuantity, Coloured] = {
+    CloudQuantity.SPEED: Quantity.SPEED,
+    CloudQuantity.PRESSURE: Quantity.PRESSURE,
+    CloudQuantity.ARRIVAL: CloudQuantity.ARRIVAL,
+}
 
 
 def show(case: Case, snapshot: Snapshot, appearance: Appearance, phase: int | None = None) -> None:
@@ -30,8 +36,7 @@ def show(case: Case, snapshot: Snapshot, appearance: Appearance, phase: int | No
     ranges = ranges_of(case, snapshot, appearance, phase)
     speed = scale_of(Quantity.SPEED, ranges)
     wall = scale_of(appearance.quantity, ranges)
-    by_pressure = appearance.gaussian_quantity is CloudQuantity.PRESSURE
-    cloud = scale_of(Quantity.PRESSURE, ranges) if by_pressure else speed
+    cloud = scale_of(OF_CLOUD[appearance.gaussian_quantity], ranges)
     radius = radius_scale(snapshot)
     displays: list[tuple[Any, Scale | None]] = [
         (show_lumen(case, snapshot, appearance, wall, phase), wall),

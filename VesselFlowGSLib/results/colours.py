@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 @cache
 def colour_table(name: str) -> Array:
-    """(n, 3) sRGB 0..1 for "speed", "pressure", "wss" or "radius". Raises KeyError for another name."""
+    """(n, 3) sRGB 0..1 for "speed", "pressure", "wss", "radius" or "arrival". Raises KeyError for another name."""
     text = files("VesselFlowGSLib.presets").joinpath("colour_tables.json").read_text(encoding="utf-8")
     table = json.loads(text)["tables"][name]
     return np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in table])
