@@ -23,7 +23,7 @@ PICTURES = ROOT / "Resources" / "screenshots"
 PANEL_WIDTH = 560
 VIEW = (1000, 700)
 LIMIT_S = 1200.0
-ZOOM = 1.5
+ZOOM = 1.12
 # a look at the sample artery from the left and a little from the front, head up
 ALONG, UP = (0.45, -0.85, -0.25), (0.0, 0.0, 1.0)
 
@@ -52,7 +52,7 @@ def in_three_d(walk: Walk, view: Any) -> None:
     quality = type(parameters.quality)
     parameters.quality = quality[os.environ.get("QUALITY", "preview")]
     walk.click("Reconstruct", "startButton")
-    walk.until(lambda: walk.settled() or len(walk.running.history) > 200, LIMIT_S)
+    walk.until(lambda: walk.settled() or len(walk.running.history) > 12, LIMIT_S)
     panel(walk, "Reconstruct")
     walk.until(walk.settled, LIMIT_S)
     if walk.running.client.failure:
@@ -69,6 +69,7 @@ def in_three_d(walk: Walk, view: Any) -> None:
     walk.host.process_events(0.5)
     panel(walk, "Measure")
     picture(view, "view-cut")
+    walk.section("Quality").ui.exportFolder.directory = "Documents"
     panel(walk, "Quality")
     parameters.cut_plane = False
 
