@@ -166,6 +166,7 @@ def test_the_times_to_peak_are_coloured_in_a_slice_view_and_nothing_else_is(open
     with slicer_view.slice_view(opened_scene, size=(640, 640)) as view:
         node = overlay.show_peak_times(case, entry, times)
         view.show_volume(node)
+        overlay.show_peak_times(case, entry, times)
         pixels = view.pixels().astype(int)
         overlay.show_frame(case, entry, filled(entry))
         gray = view.pixels().astype(int)
@@ -177,11 +178,12 @@ def test_the_times_to_peak_are_coloured_in_a_slice_view_and_nothing_else_is(open
     middle = ndimage.binary_erosion(known, iterations=3) & ~bar
     away = ~ndimage.binary_dilation(known, iterations=3) & ~bar
     assert pixels[away].max() < 30
+    assert (pixels[bar].max(-1) > 120).sum() > 2000
     colour = pixels[middle]
     assert (np.ptp(colour, axis=1) > 30).mean() > 0.95
     light = colour.sum(1)
     assert np.corrcoef(light, times[row, column][middle])[0, 1] > 0.8  # late is light
-    assert np.ptp(gray[~bar], axis=-1).max() == 0 and gray[away].mean() > 200
+    assert np.ptp(gray, axis=-1).max() == 0 and gray[away].mean() > 200
 
 
 def test_the_colours_of_a_person_stay_while_the_times_come_in(scene, entry):
@@ -192,11 +194,9 @@ def test_the_colours_of_a_person_stay_while_the_times_come_in(scene, entry):
     display = overlay.show_peak_times(case, entry, times).GetDisplayNode()
     low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
     assert entry.frame_times_s[0] <= low < np.nanmedian(times) < high <= entry.frame_times_s[-1] + 0.2
-    assert display.GetScalarRange() == pytest.approx((low, high))
     display.SetWindowLevelMinMax(0.5, 0.7)
     overlay.show_peak_times(case, entry, times)
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((0.5, 0.7))
-    assert display.GetScalarRange() == pytest.approx((0.5, 0.7))
 
 
 def test_the_drawing_is_seen_in_slice_views_alone(opened_scene, entry, vessel):

@@ -331,7 +331,7 @@ class AlignSection(Section):
         _into_view(node)
 
     def _fill_on(self) -> None:
-        """One frame more of a picture of all; it comes into view when all are in."""
+        """One frame more of a picture of all."""
         entry, case = self.entry, self._case()
         if self._images is None or entry is None or case is None:
             self._stop_filling()
@@ -339,10 +339,9 @@ class AlignSection(Section):
         try:
             image = next(self._images)
             show = overlay.show_peak_times if self.shown is Shown.PEAK else overlay.show_frame
-            show(case, entry, image)
+            _into_view(show(case, entry, image))
         except StopIteration:
             self._stop_filling()
-            _into_view(case.get(Role.FILMED))
             if self.shown is Shown.PEAK:
                 self._say(peak_text())
         except VesselFlowError as error:

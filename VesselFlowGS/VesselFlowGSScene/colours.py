@@ -130,7 +130,7 @@ def show_legends(shown: list[tuple[Any, Scale]], wanted: bool, all_displays: lis
 
 
 def show_image_legend(display: Any, scale: Scale | None) -> None:
-    """The legend of a volume's colours, in the slice views alone; None takes it away."""
+    """The legend of a volume's colours, in the slice views that show it alone; None takes it away."""
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(display)
     if scale is None:
         if legend is not None:
@@ -140,6 +140,8 @@ def show_image_legend(display: Any, scale: Scale | None) -> None:
         legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(display)
     views = slicer.util.getNodesByClass("vtkMRMLSliceNode", legend.GetScene())
     _write_legend(legend, scale, IMAGE_SLOT, views)
+    # a slice view that has begun to show the volume since then draws the legend when that changes
+    legend.Modified()
 
 
 def _legends_of_others(displays: list[Any]) -> list[Any]:

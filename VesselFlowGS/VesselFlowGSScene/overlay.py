@@ -76,9 +76,6 @@ def show_peak_times(case: Case, entry: RunEntry, times_s: NDArray[np.floating[An
     low, high = ordered(*ends)
     _set_window(node, f"{_mark(entry)} {PEAK_TABLE}", low, high)
     low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
-    # a legend reads the range of the scalars, an image is drawn in its window
-    display.SetScalarRangeFlag(slicer.vtkMRMLDisplayNode.UseManualScalarRange)
-    display.SetScalarRange(low, high)
     show_image_legend(display, Scale("", "Time to peak (s)", PEAK_TABLE, low, high))
     return node
 
