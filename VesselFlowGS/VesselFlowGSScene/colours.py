@@ -43,7 +43,7 @@ NAMES: dict[Coloured, tuple[str, str, str]] = {
     Quantity.PRESSURE: ("Pressure_mmHg", "Pressure (mmHg)", "pressure"),
     Quantity.WSS: ("WSS_Pa", "Wall shear stress (Pa)", "wss"),
     Quantity.TAWSS: ("TAWSS_Pa", "TAWSS (Pa)", "wss"),
-    Quantity.OSI: ("OSI", "Oscillatory shear", "radius"),
+    Quantity.OSI: ("OSI", "OSI", "radius"),
     Quantity.SPEED: ("Speed_m_s", "Speed (m/s)", "speed"),
     Quantity.CONFIDENCE: ("Confidence", "Confidence", "radius"),
     CloudQuantity.ARRIVAL: ("Arrival_s", "Arrival (s)", "arrival"),

@@ -78,9 +78,9 @@ class FilmFrames:
         """
         if self.entry.subtracted:
             return -self._log(frame)
-        if self._mask is None:
-            chosen = self.entry.mask_frames or MASK_WHERE_NONE_IS_SAID
-            self._mask = np.mean([self._log(n - 1) for n in chosen], axis=0, dtype=np.float32)
+        for _ in self._mask_steps():
+            pass
+        assert self._mask is not None
         return self._mask - self._log(frame)
 
     def fullest(self) -> Iterator[Image]:
@@ -106,10 +106,13 @@ class FilmFrames:
             )
         if times is None:
             raise InputError(f"{self.entry.name}: its frames have no times. Enter frame_times_s in the table of runs.")
+        nothing = np.full((self.entry.rows, self.entry.columns), np.nan, np.float32)
+        for _ in self._mask_steps():
+            yield nothing
         spread = 0.0
         for number in self._unfilled():
             spread = max(spread, _robust_sd(self.contrast(number - 1), settings.most_pixels))
-            yield np.full((self.entry.rows, self.entry.columns), np.nan, np.float32)
+            yield nothing
         least = settings.contrast_sd * spread * self._beside_mask()
         most = self.contrast(0)
         peak = np.full(most.shape, times[0], np.float32)
@@ -119,6 +122,17 @@ class FilmFrames:
             most[higher] = contrast[higher]
             peak[higher] = times[frame]
             yield np.where(most > least, peak, np.float32(np.nan))
+
+    def _mask_steps(self) -> Iterator[None]:
+        """Make the mask that is subtracted, where there is one to be made, a frame a step."""
+        if self.entry.subtracted or self._mask is not None:
+            return
+        chosen = self.entry.mask_frames or MASK_WHERE_NONE_IS_SAID
+        total = np.zeros((self.entry.rows, self.entry.columns), np.float32)
+        for number in chosen:
+            total += self._log(number - 1)
+            yield
+        self._mask = total / np.float32(len(chosen))
 
     def _unfilled(self) -> tuple[int, ...]:
         """Frames, from 1, whose contrast is noise alone."""

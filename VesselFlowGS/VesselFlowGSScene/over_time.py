@@ -87,11 +87,11 @@ def _has(snapshot: Snapshot, name: str) -> bool:
 
 
 def _stresses(snapshot: Snapshot, name: str) -> Iterator[Array]:
-    return (np.asarray(phase.surface[name], float) for phase in snapshot.phases)
+    return (np.asarray(phase.surface[name]) for phase in snapshot.phases)
 
 
 def _mean(parts: Iterator[Array]) -> Array:
-    total, count = next(parts).copy(), 1
+    total, count = next(parts).astype(float), 1
     for part in parts:
         total += part
         count += 1
