@@ -79,13 +79,13 @@ def align(walk: Walk, opened: Any) -> None:
     with slice_view(opened, size=(600, 600)) as view:
         section = walk.section("Align")
         section.ui.overlayButton.checked = True
-        section.ui.filledCheckBox.checked = True
-        walk.host.process_events(2.0)
         from VesselFlowGSScene.case import Role
 
-        filmed = walk.widget.case.get(Role.FILMED)
-        view.show_volume(filmed)
-        picture(view, "view-align")
+        for shown, name in ((1, "view-align"), (2, "view-peak")):
+            section.ui.shownComboBox.currentIndex = shown
+            walk.host.process_events(2.0)
+            view.show_volume(walk.widget.case.get(Role.FILMED))
+            picture(view, name)
         panel(walk, "Align")
         section.ui.overlayButton.checked = False
 

@@ -43,7 +43,7 @@ class RangeSettings:
     high_percentile: float = 98.0
     margin: float = 0.15
     least_share: float = 0.4
-    most_values: int = 20_000
+    most_values: int = 8_000
     steps: float = 20.0
 
 

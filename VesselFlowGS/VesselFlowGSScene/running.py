@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from VesselFlowGSLib.worker.messages import Message, Progress, SnapshotReady, Wa
 from VesselFlowGSScene.appearance import Appearance
 from VesselFlowGSScene.case import Case
 from VesselFlowGSScene.kept import keep_steps
-from VesselFlowGSScene.show import show
+from VesselFlowGSScene.show import show_steps
 
 JOB = "VesselFlowGS.Job"
 # of every poll, what a thread that writes or reads gets for sure: Qt may keep Python to its own thread in between
 TURN_S = 0.02
+# what is drawn at one poll, before the window gets its turn
+STEP_S = 0.015
 ENDED = frozenset({State.DONE, State.CANCELLED, State.FAILED})
 
 
@@ -29,6 +32,7 @@ class Running:
     appearance  how the case is drawn; may be changed between polls
     on_snapshot called with every snapshot that was shown
     history     the progress messages that had a loss, for the convergence plot
+    snapshot    the newest that was heard of; it is being drawn, or drawn
     settled     the job has ended, and its last snapshot is shown and kept
     """
 
@@ -53,6 +57,7 @@ class Running:
         self._writing: threading.Thread | None = None
         self._reading: threading.Thread | None = None
         self._read_snapshot: Snapshot | None = None
+        self._showing: Iterator[None] | None = None
         case.node.SetAttribute(JOB, str(client.folder))
         if prepare is None:
             begin()
@@ -84,7 +89,9 @@ class Running:
         for message in messages:
             if isinstance(message, SnapshotReady):
                 self._take(message)
-        if self._reading is not None:
+        if self._showing is not None:
+            self._show_on()
+        elif self._reading is not None:
             self._read_on()
         elif self.ended and not self.settled:
             self._keep_on()
@@ -99,7 +106,7 @@ class Running:
     def close(self) -> None:
         """Stop the worker without touching the scene, which may be closing."""
         self._begin = self._do_not_begin
-        self._reading = None
+        self._reading = self._showing = None
         self.client.close()
 
     def _keep_on(self) -> None:
@@ -155,11 +162,24 @@ class Running:
             self._show(self._read_snapshot)
 
     def _show(self, snapshot: Snapshot | None) -> None:
+        """Begin to show a snapshot, in place of one that is still being drawn."""
         if snapshot is not None:
             self.snapshot = snapshot
-            show(self.case, snapshot, self.appearance)
-            if self.on_snapshot is not None:
-                self.on_snapshot(snapshot)
+            self._showing = show_steps(self.case, snapshot, self.appearance)
+            self._show_on()
+
+    def _show_on(self) -> None:
+        """Draw for the time of one step; what is left is drawn at the next poll."""
+        assert self._showing is not None and self.snapshot is not None
+        begun = time.monotonic()
+        while time.monotonic() - begun < STEP_S:
+            try:
+                next(self._showing)
+            except StopIteration:
+                self._showing = None
+                if self.on_snapshot is not None:
+                    self.on_snapshot(self.snapshot)
+                return
 
 
 def job_folder(case: Case) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from VesselFlowGSLib.results.snapshot import Snapshot
@@ -33,21 +34,33 @@ def show(case: Case, snapshot: Snapshot, appearance: Appearance, phase: int | No
 
     phase  number of one of the snapshot's phases; None: the snapshot itself, of a pulsatile flow its mean
     """
+    for _ in show_steps(case, snapshot, appearance, phase):
+        pass
+
+
+def show_steps(case: Case, snapshot: Snapshot, appearance: Appearance, phase: int | None = None) -> Iterator[None]:
+    """The same in short steps, at the end of each a yield: the first time makes many nodes."""
     ranges = ranges_of(case, snapshot, appearance, phase)
     speed = scale_of(Quantity.SPEED, ranges)
     wall = scale_of(appearance.quantity, ranges)
     cloud = scale_of(OF_CLOUD[appearance.gaussian_quantity], ranges)
     radius = radius_scale(snapshot)
-    displays: list[tuple[Any, Scale | None]] = [
-        (show_lumen(case, snapshot, appearance, wall, phase), wall),
-        (show_streamlines(case, snapshot, appearance, speed, phase), speed),
-        (show_glyphs(case, snapshot, appearance, speed, phase), speed),
-        (paint_particles(case, appearance, speed), speed),
-        (show_gaussians(case, snapshot, appearance, cloud), cloud),
-        (show_centreline(case, snapshot, appearance, radius), radius),
+    parts: list[tuple[Callable[[], Any], Scale | None]] = [
+        (lambda: show_lumen(case, snapshot, appearance, wall, phase), wall),
+        (lambda: show_streamlines(case, snapshot, appearance, speed, phase), speed),
+        (lambda: show_glyphs(case, snapshot, appearance, speed, phase), speed),
+        (lambda: paint_particles(case, appearance, speed), speed),
+        (lambda: show_gaussians(case, snapshot, appearance, cloud), cloud),
+        (lambda: show_centreline(case, snapshot, appearance, radius), radius),
     ]
+    made: list[tuple[Any, Scale | None]] = []
+    for draw, scale in parts:
+        display = draw()
+        if display is not None:
+            made.append((display, scale))
+        yield
     show_findings(case, snapshot, appearance)
-    made = [(display, scale) for display, scale in displays if display is not None]
+    yield
     seen = [
         (display, scale)
         for display, scale in made
