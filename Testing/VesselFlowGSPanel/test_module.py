@@ -197,6 +197,14 @@ def test_a_script_is_told_what_is_wrong(walk: Any, tmp_path: Path) -> None:
     assert walk.widget.case is None
 
 
+def test_the_self_test_passes(walk: Any) -> None:
+    import VesselFlowGS
+
+    test = VesselFlowGS.VesselFlowGSTest()
+    test.messageDelay = 1
+    test.runTest()
+
+
 def test_the_examples_of_the_docs_name_what_exists() -> None:
     """Every import of docs/scripting.md works, and every call of the logic is one of its methods."""
     import ast

@@ -20,8 +20,6 @@ from typing import Any
 
 from table import ROOT, Line, run
 
-# this file has the name of Slicer's own package, which is meant below
-sys.path = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 for folder in ("VesselFlowGS", "Testing/Host", "Testing", "."):
     sys.path.insert(0, str(ROOT / folder))
