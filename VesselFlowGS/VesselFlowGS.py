@@ -104,7 +104,7 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addLayout(self._column)
         self.layout.addStretch(1)
         for name in FIRST:
-            self._add_section(name, collapsed=False)
+            self._add_section(name)
         self._to_come = [name for name in ORDER if name not in FIRST]
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._scene_closes)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._scene_is_closed)
@@ -113,13 +113,13 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._take_parameters()
         self._turn.start()
 
-    def _add_section(self, name: str, collapsed: bool) -> None:
+    def _add_section(self, name: str) -> None:
         """Make a section and put it into its place."""
-        from VesselFlowGSPanel.sections import ORDER, section_class
+        from VesselFlowGSPanel.sections import OPEN, ORDER, section_class
 
         section = section_class(name)(self)
         section.widget.setMRMLScene(slicer.mrmlScene)
-        section.collapse(collapsed)
+        section.collapse(name not in OPEN)
         place = sum(ORDER.index(other.NAME) < ORDER.index(name) for other in self.sections)
         self._column.insertWidget(place, section.widget)
         self.sections.insert(place, section)
@@ -130,7 +130,7 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def complete(self) -> None:
         """Make at once what would be made in the next turns of the event loop."""
         while self._to_come:
-            self._add_section(self._to_come.pop(0), collapsed=True)
+            self._add_section(self._to_come.pop(0))
 
     def cleanup(self) -> None:
         """Stop workers and timers; called when the module is unloaded and when Slicer ends."""
@@ -180,7 +180,7 @@ class VesselFlowGSWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _update_next(self) -> None:
         if self._to_come:
-            self._add_section(self._to_come.pop(0), collapsed=True)
+            self._add_section(self._to_come.pop(0))
         elif self._outdated and self.parameters is not None:
             self._outdated.pop(0).update()
         else:

@@ -118,6 +118,22 @@ def test_any_arrays_and_names_come_back_in_single_precision(tmp_path_factory, va
     np.testing.assert_array_equal(found.surface.triangles, counts)
 
 
+def test_what_has_not_changed_is_not_read_again(tmp_path):
+    path = tmp_path / "f.npz"
+    held: dict = {}
+    write_frame(path, FULL)
+    first = read_frame(path, held=held)
+    changed = dataclasses.replace(SURFACE, arrays={**SURFACE.arrays, "wss": floats(4) + 1})
+    write_frame(path, dataclasses.replace(FULL, surface=changed))
+    second = read_frame(path, held=held)
+    assert_same(second, dataclasses.replace(FULL, surface=changed))
+    assert second.surface.points is first.surface.points
+    assert second.surface.arrays["wss"] is not first.surface.arrays["wss"]
+    write_frame(path, Snapshot(Stage.DONE, 1.0, "nothing"))
+    read_frame(path, held=held)
+    assert held == {}
+
+
 def test_a_frame_that_could_not_be_written_leaves_nothing_and_the_old_one_whole(tmp_path, monkeypatch):
     path = tmp_path / "f.npz"
     write_frame(path, FULL)

@@ -8,8 +8,10 @@ from VesselFlowGSPanel.section import Section
 
 ORDER = ("Engine", "Inputs", "Align", "Physics", "Reconstruct", "Display", "Time", "Measure", "Quality")
 
-# what a person needs first; the others are made when these are on the screen, and open by a click
-FIRST = ("Engine", "Inputs", "Reconstruct", "Display")
+# what a person needs first; the others are made when these are on the screen
+FIRST = ("Engine", "Inputs", "Reconstruct")
+# the others open by a click
+OPEN = (*FIRST, "Display")
 
 
 def section_class(name: str) -> type[Section]:

@@ -21,7 +21,7 @@ from typing import IO, Protocol
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.results.snapshot import Snapshot
-from VesselFlowGSLib.worker.frames import read_frame
+from VesselFlowGSLib.worker.frames import Held, read_frame
 from VesselFlowGSLib.worker.job import CANCEL, FRAMES, HEARTBEAT, LOG, MESSAGES
 from VesselFlowGSLib.worker.messages import (
     Cancelled,
@@ -106,6 +106,7 @@ class Client:
         self._python = ""
         self._done = False
         self._newest: str | None = None
+        self._held: Held = {}
         self._said: _Tail | None = None
         self._logged: _Tail | None = None
         self._since = 0.0
@@ -160,7 +161,7 @@ class Client:
         # one may be replaced while it is read; then there is a newer one
         for name in (self._newest, *_frames(self.folder / FRAMES)):
             with contextlib.suppress(OSError, InputError):
-                return read_frame(self.folder / FRAMES / name, parts)
+                return read_frame(self.folder / FRAMES / name, parts, self._held if parts is None else None)
         return None
 
     def cancel(self) -> None:

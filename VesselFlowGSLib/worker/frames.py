@@ -76,11 +76,14 @@ def write_frame(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
             part.unlink(missing_ok=True)
 
 
-def read_frame(path: str | os.PathLike[str], parts: Collection[str] | None = None) -> Snapshot:
+def read_frame(
+    path: str | os.PathLike[str], parts: Collection[str] | None = None, held: Held | None = None
+) -> Snapshot:
     """The snapshot that a frame holds.
 
     parts  names of the Snapshot's fields that are wanted, None for all; stage, progress, message and shape always come.
            What is not wanted is not read and has its default.
+    held   arrays of the frame before, as the last call left them: what has not changed is not read again
     Raises FileNotFoundError, and InputError where the file is damaged or is no frame.
     """
     if parts is not None:
@@ -94,10 +97,18 @@ def read_frame(path: str | os.PathLike[str], parts: Collection[str] | None = Non
             if header["vesselflowgs_frame"] != FORMAT:
                 raise InputError(f"{Path(path).name}: a frame of another version of VesselFlowGS.")
             content = header["snapshot"]
-            arrays = _Arrays(file, _begin_of(stored.zip, file), header["arrays"])
-            return Snapshot(**{name: _decoded(content[name], arrays) for name in wanted if name in content})
+            arrays = _Arrays(file, _begin_of(stored.zip, file), header["arrays"], {} if held is None else held)
+            snapshot = Snapshot(**{name: _decoded(content[name], arrays) for name in wanted if name in content})
+            if held is not None:
+                held.clear()
+                held.update(arrays.used)
+            return snapshot
     except UNREADABLE as error:
         raise InputError(f"{Path(path).name}: no frame of ours, or damaged.") from error
+
+
+# arrays by checksum, dtype and shape
+Held = dict[tuple[Any, ...], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -110,9 +121,17 @@ class _Arrays:
     file: IO[bytes]
     begin: int
     places: Sequence[Mapping[str, Any]]
+    held: Held
+    used: Held = dataclasses.field(default_factory=dict)
 
     def read(self, number: int) -> NDArray[Any]:
         place = self.places[number]
+        key = (place["sum"], place["dtype"], *place["shape"])
+        if key not in self.used:
+            self.used[key] = self.held[key] if key in self.held else self._stored(place)
+        return self.used[key]
+
+    def _stored(self, place: Mapping[str, Any]) -> NDArray[Any]:
         kind = np.dtype(place["dtype"])
         count = math.prod(place["shape"])
         self.file.seek(self.begin + place["at"])
@@ -124,8 +143,9 @@ def _packed(arrays: Sequence[NDArray[Any]]) -> tuple[list[dict[str, Any]], NDArr
     """All arrays in one, and where in it each begins, in bytes."""
     places, parts, at = [], [], 0
     for array in arrays:
-        places.append({"at": at, "dtype": array.dtype.str, "shape": array.shape})
         raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        checksum = f"{zlib.crc32(raw.data):08x}{zlib.adler32(raw.data):08x}"
+        places.append({"at": at, "dtype": array.dtype.str, "shape": array.shape, "sum": checksum})
         parts.append(raw)
         at += raw.size
     return places, np.concatenate(parts) if parts else np.empty(0, np.uint8)
