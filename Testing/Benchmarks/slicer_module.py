@@ -121,6 +121,7 @@ def snapshot(quick: bool) -> list[Line]:
 def tutorial(quick: bool) -> list[Line]:
     """The README's tutorial with the sample, clicked in the host: clicks, time, longest step without drawing."""
     import host
+    import pydicom  # noqa: F401 - Slicer's DICOM modules import it when Slicer starts
 
     sys.path.insert(0, str(ROOT / "Testing" / "VesselFlowGSPanel"))
     from walk import Walk

@@ -292,6 +292,7 @@ def test_a_study_folder_fills_table_and_parameters(section, panel):
 
 def test_the_sample_is_one_click(section, panel, slicer_host):
     section.ui.sampleButton.click()
+    assert slicer_host.wait_until(lambda: not section.proposing)
     assert panel.parameters.volume is not None, message(section)
     assert len(section.entries) == 2 and "2 of 2 runs are ready" in message(section)
     assert panel.parameters.inlet.GetNumberOfControlPoints() == 1

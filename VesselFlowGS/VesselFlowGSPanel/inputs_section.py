@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +84,16 @@ class InputsSection(Section):
         self._step = qt.QTimer()
         self._step.setInterval(0)
         self._step.connect("timeout()", self._read_one)
+        self._sample: Iterator[None] = iter(())
+        self._sample_step = qt.QTimer()
+        self._sample_step.setInterval(0)
+        self._sample_step.connect("timeout()", self._load_on)
 
     def set_parameters(self, parameters: Any | None) -> None:
         super().set_parameters(parameters)
         self._declined = self._volume_proposed = False
         self._step.stop()
+        self._sample_step.stop()
         self._waiting = []
         self._watch(slicer.mrmlScene if parameters is not None else None)
         if parameters is not None:
@@ -137,16 +142,24 @@ class InputsSection(Section):
     @property
     def proposing(self) -> bool:
         """Whether loaded runs are still to be read, or to be looked for."""
-        return bool(self._waiting) or self._settle.isActive()
+        return bool(self._waiting) or self._settle.isActive() or self._sample_step.isActive()
 
     def load_sample(self) -> None:
-        """Load the sample study into the scene and choose it."""
-        from VesselFlowGSPanel.samples import load_sample
+        """Load the sample study into the scene and choose it, step by step, so that nothing freezes."""
+        from VesselFlowGSPanel.samples import load_sample_steps
 
         self._declined = True
+        self._sample = load_sample_steps(self.panel.parameters)
+        self._sample_step.start()
+
+    def _load_on(self) -> None:
+        """One step of loading the sample."""
         try:
-            load_sample(self.panel.parameters)
+            next(self._sample)
+        except StopIteration:
+            self._sample_step.stop()
         except VesselFlowError as error:
+            self._sample_step.stop()
             self._refused(str(error))
 
     def add_sequence(self) -> None:
@@ -275,6 +288,7 @@ class InputsSection(Section):
     def close(self) -> None:
         self._settle.stop()
         self._step.stop()
+        self._sample_step.stop()
         self._waiting = []
         self._watch(None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +33,34 @@ def sample_folder() -> Path:
 
 def load_sample(parameters: Any) -> Any:
     """Load the sample's volume, and put its runs, openings and isocentre into the parameters; returns the volume."""
+    for _step in load_sample_steps(parameters):
+        pass
+    return parameters.volume
+
+
+def load_sample_steps(parameters: Any) -> Iterator[None]:
+    """The same in short steps, at the end of each a yield. Raises InputError at the first where there is no sample."""
     folder = sample_folder()
-    volume = slicer.modules.volumes.logic().AddArchetypeVolume(str(folder / VOLUME), "SampleArtery")
     geometry = tomllib.loads((folder / "study.toml").read_text(encoding="utf-8"))["geometry"]
+    volume = slicer.modules.volumes.logic().AddArchetypeVolume(str(folder / VOLUME), "SampleArtery")
+    yield
+    entries = []
+    for name in RUNS:
+        entries.append(entry_of_file(folder / name))
+        yield
     parameters.study_folder = Path()
     parameters.volume = volume
-    parameters.runs = entries_to_json([entry_of_file(folder / name) for name in RUNS])
+    yield
     parameters.inlet = _points("SampleArtery inlet", [geometry["inlet_lps_mm"]])
+    yield
     parameters.outlets = _points("SampleArtery outlets", geometry["outlets_lps_mm"])
+    yield
     parameters.isocentre_given = True
     r, a, s = ras_of(geometry["isocentre_lps_mm"])
     parameters.isocentre_r_mm, parameters.isocentre_a_mm, parameters.isocentre_s_mm = float(r), float(a), float(s)
+    yield
     parameters.case_name = "SampleArtery"
-    return volume
+    parameters.runs = entries_to_json(entries)
 
 
 def register(sample_data_logic: Any, thumbnail: str, load: Any) -> None:
