@@ -267,7 +267,7 @@ class VesselFlowGSLogic(ScriptedLoadableModuleLogic):
         return self._begin(name, study_inputs(parameters), job_of(parameters), appearance_of(parameters), parameters)
 
     def resume(self, case: Case) -> Running:
-        """Go on with a case from its last checkpoint. Raises InputError where its job folder is gone."""
+        """Go on with a case from its last checkpoint. Raises InputError where it still runs, or its folder is gone."""
         import dataclasses
 
         from VesselFlowGSLib.errors import InputError
@@ -275,6 +275,11 @@ class VesselFlowGSLogic(ScriptedLoadableModuleLogic):
         from VesselFlowGSPanel.display import appearance_of
         from VesselFlowGSScene.running import job_folder
 
+        before = self.running(case)
+        if before is not None and not before.ended:
+            raise InputError(
+                _("{case}: is still being computed, or stopping. Wait for its end, then resume.").format(case=case.name)
+            )
         folder = job_folder(case)
         if folder is None:
             raise InputError(

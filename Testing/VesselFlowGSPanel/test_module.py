@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("slicer", reason="needs MRML: pip install slicer-core")
 
+from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.worker.client import State
 from VesselFlowGSLib.worker.job import Job, Phantom
 
@@ -101,6 +102,9 @@ def test_a_cancelled_run_keeps_what_it_has_and_goes_on(walk: Any) -> None:
     simulate(walk)
     assert walk.until(lambda: has_flow(walk), LIMIT_S)
     walk.click("Reconstruct", "cancelButton")
+    if not walk.running.ended:
+        with pytest.raises(InputError, match="still"):
+            walk.widget.logic.resume(walk.widget.case)
     assert walk.until(walk.settled, 60)
     assert walk.running.client.state is State.CANCELLED
     assert walk.running.snapshot is not None
@@ -187,8 +191,6 @@ def with_tiny(job_of: Any) -> Any:
 
 
 def test_a_script_is_told_what_is_wrong(walk: Any, tmp_path: Path) -> None:
-    from VesselFlowGSLib.errors import InputError
-
     logic = walk.widget.logic
     with pytest.raises(InputError, match="nothing to reconstruct|volume"):
         logic.reconstruct()
