@@ -250,4 +250,5 @@ for k in range({count}):
 
 
 if __name__ == "__main__":
-    raise SystemExit(run("slicer", {"opening": opening, "snapshot": snapshot, "tutorial": tutorial}))
+    rows = {"opening": opening, "snapshot": snapshot, "tutorial": tutorial}
+    raise SystemExit(run("slicer", rows, ("VesselFlowGSLib", "VesselFlowGS")))

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,15 +42,20 @@ class Skipped(Exception):
     """A row that cannot be done here; its text says why."""
 
 
-def run(name: str, rows: Mapping[str, Callable[[bool], list[Line]]]) -> int:
-    """Do the rows of a benchmark, each told whether QUICK is set; returns 1 where a figure falls short, else 0."""
+def run(
+    name: str, rows: Mapping[str, Callable[[bool], list[Line]]], folders: Sequence[str] = ("VesselFlowGSLib",)
+) -> int:
+    """Do the rows of a benchmark, each told whether QUICK is set; returns 1 where a figure falls short, else 0.
+
+    folders  whose source the figures hang on
+    """
     quick, chosen = bool(os.environ.get("QUICK")), os.environ.get("ROW")
     if chosen and chosen not in rows:
         print(f"ROW={chosen} is none of: {', '.join(rows)}")
         return 1
     path = TABLES / f"{name}{'-quick' if quick else ''}.json"
     table = json.loads(path.read_text()) if path.exists() else {"benchmark": name, "rows": {}}
-    engine = engine_hash()
+    engine = source_hash(*folders)
     fell_short = False
     for row, work in rows.items():
         done = table["rows"].get(row)
@@ -90,11 +95,12 @@ def write(path: Path, table: dict[str, object]) -> None:
     partial.replace(path)
 
 
-def engine_hash() -> str:
-    """Stands for the source of the engine."""
+def source_hash(*folders: str) -> str:
+    """Stands for the Python source below these folders of the repository."""
     digest = hashlib.sha256()
-    for source in sorted((ROOT / "VesselFlowGSLib").rglob("*.py")):
-        digest.update(source.relative_to(ROOT).as_posix().encode() + source.read_bytes())
+    for folder in folders:
+        for source in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(source.relative_to(ROOT).as_posix().encode() + source.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -56,7 +56,7 @@ def test_rows_that_are_done_are_not_done_again_until_the_engine_changes(tables, 
     table.run("b", rows)
     assert done[3:] == ["first"]
     monkeypatch.delenv("ROW")
-    monkeypatch.setattr(table, "engine_hash", lambda: "another")
+    monkeypatch.setattr(table, "source_hash", lambda *folders: "another")
     table.run("b", rows)
     assert done[4:] == ["first", "second"]
 
