@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -53,8 +54,8 @@ def label_of(finding: Finding) -> str:
     return f"{finding.kind.value} {finding.value:.{DIGITS.get(finding.kind, 2)}f} {finding.unit}".strip()
 
 
-def show_findings(case: Case, snapshot: Snapshot, appearance: Appearance) -> None:
-    """Show the findings of the chosen kinds and no others."""
+def finding_steps(case: Case, snapshot: Snapshot, appearance: Appearance) -> Iterator[None]:
+    """Show the findings of the chosen kinds and no others, in short steps."""
     shown = tuple(f for f in snapshot.findings if f.kind in appearance.findings)
     if not shown:
         hidden(case.get(Role.FINDINGS))
@@ -62,6 +63,7 @@ def show_findings(case: Case, snapshot: Snapshot, appearance: Appearance) -> Non
         return
     made_of = fingerprint(*(part for f in shown for part in _parts(f)))
     _show_regions(case, shown, made_of)
+    yield
     _show_labels(case, shown, made_of)
 
 

@@ -10,7 +10,7 @@ from VesselFlowGSScene.appearance import Appearance, CloudQuantity, Quantity
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.centreline import radius_scale, show_centreline
 from VesselFlowGSScene.colours import Scale, scale_of, show_legends
-from VesselFlowGSScene.finding_marks import show_findings
+from VesselFlowGSScene.finding_marks import finding_steps
 from VesselFlowGSScene.gaussians import show_gaussians
 from VesselFlowGSScene.glyphs import show_glyphs
 from VesselFlowGSScene.lumen import show_lumen
@@ -59,7 +59,7 @@ def show_steps(case: Case, snapshot: Snapshot, appearance: Appearance, phase: in
         if display is not None:
             made.append((display, scale))
         yield
-    show_findings(case, snapshot, appearance)
+    yield from finding_steps(case, snapshot, appearance)
     yield
     seen = [
         (display, scale)
