@@ -1,5 +1,5 @@
 # make demo    sets up .venv, then reconstructs the bundled sample study into demo-result
-# make screenshot    the demo's picture
+# make demo-picture    the demo's report, as the docs show it
 # make screenshots    the README's pictures of the panel and of Slicer's views, along its tutorial
 # make test    sets up .venv, then runs the whole test suite (one test: make test TESTS=Testing/cli/test_cli.py)
 # make lint    ruff, mypy, and the order of the packages
@@ -16,7 +16,7 @@ TESTS ?= Testing
 SLICER_TESTS = Testing/Host Testing/VesselFlowGSScene Testing/VesselFlowGSPanel Testing/VesselFlowGS Testing/packaging
 SLICER_NEXT = 5.13.31053.0
 
-.PHONY: environment demo screenshot screenshots test lint icon packaged-files host-fidelity bench-slicer test-slicer-next
+.PHONY: environment demo demo-picture screenshots test lint icon packaged-files host-fidelity bench-slicer test-slicer-next
 
 environment:
 	@Resources/Setup/setup-environment
@@ -24,7 +24,7 @@ environment:
 demo: environment
 	.venv/bin/python -m VesselFlowGSLib reconstruct Resources/sample_study -o demo-result
 
-screenshot: demo
+demo-picture: demo
 	cp demo-result/report.png Resources/screenshots/demo.png
 
 screenshots: environment

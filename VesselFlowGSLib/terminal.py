@@ -14,8 +14,7 @@ from typing import Any, Self, TextIO
 from tqdm import tqdm
 
 from VesselFlowGSLib.results.snapshot import Figure, Snapshot
-
-PASCAL_PER_MMHG = 133.322
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 
 # Figures of the lumen alone, which are known without any flow.
 GEOMETRY_FIGURES = ("lumen_volume", "min_radius", "length")

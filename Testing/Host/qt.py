@@ -128,7 +128,7 @@ class PythonQtObject:
         return signal
 
 
-class _Kind(type(QtCore.QObject)):  # type: ignore[misc]
+class _Kind(type(QtCore.QObject)):
     """Every widget is a QWidget, although the classes here do not derive from each other."""
 
     def __instancecheck__(cls, asked: Any) -> bool:
@@ -163,7 +163,7 @@ def _signals_of(described: Any) -> set[str]:
 
 def stand_in(original: type) -> type:
     """Class decorator: a class of the application's C++ side, which takes no new attributes and may stand in .ui."""
-    original._stand_in = True  # type: ignore[attr-defined]
+    original._stand_in = True
     WIDGETS[original.__name__] = original
     return original
 

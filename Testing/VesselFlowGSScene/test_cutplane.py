@@ -13,10 +13,10 @@ import slicer
 import vtk
 
 from VesselFlowGSLib.results.snapshot import Polylines, Snapshot
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 from VesselFlowGSScene import cutplane
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.frames import lps_of, ras_of
-from VesselFlowGSScene.ranges import PA_PER_MMHG
 
 TUBE = simulated_snapshots.Tube(bend_deg=50.0)
 
@@ -116,7 +116,7 @@ def test_the_text_says_what_was_measured_with_its_units(case: Case, tube: Snapsh
         f"flow {cut.flow_ml_s:.2f} ml/s",
         f"area {cut.area_mm2:.2f} mm²",
         f"mean speed {cut.mean_speed_m_s:.3f} m/s",
-        f"mean pressure {cut.mean_pressure_pa / PA_PER_MMHG:.2f} mmHg",
+        f"mean pressure {cut.mean_pressure_pa / PASCAL_PER_MMHG:.2f} mmHg",
     ):
         assert part in text
 

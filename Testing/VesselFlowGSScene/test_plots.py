@@ -14,11 +14,11 @@ import slicer
 
 from VesselFlowGSLib.results.course import course_of
 from VesselFlowGSLib.results.snapshot import Figure, Snapshot
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 from VesselFlowGSLib.worker.messages import Progress
 from VesselFlowGSScene import plots, tables, timebase
 from VesselFlowGSScene.appearance import Appearance
 from VesselFlowGSScene.case import Case, Role
-from VesselFlowGSScene.ranges import PA_PER_MMHG
 from VesselFlowGSScene.show import show
 
 PHASES = 5
@@ -64,7 +64,7 @@ def test_the_table_holds_the_course_of_every_branch(case: Case, beating: Snapsho
             (tables.RADIUS, course.radius_mm),
             (tables.AREA, course.area_mm2),
             (tables.STENOSIS, course.stenosis_percent),
-            (tables.PRESSURE, course.pressure_pa / PA_PER_MMHG),
+            (tables.PRESSURE, course.pressure_pa / PASCAL_PER_MMHG),
             (tables.FLOW, course.flow_ml_s),
         ):
             held = column(table, f"branch {k + 1}: {quantity}")
@@ -95,7 +95,7 @@ def test_the_interval_of_the_pressure_is_drawn_where_it_is_known(case: Case, bea
     assert {"branch 1, 90 % from", "branch 1, 90 % to"} <= set(curves(pressure))
     course = course_of(beating)[0]
     low = column(case.get(Role.COURSE_TABLE), "branch 1: pressure, 90 % from (mmHg)")
-    assert course.pressure_low_pa is not None and np.array_equal(low, course.pressure_low_pa / PA_PER_MMHG)
+    assert course.pressure_low_pa is not None and np.array_equal(low, course.pressure_low_pa / PASCAL_PER_MMHG)
     bare = {name: a for name, a in beating.centreline.arrays.items() if "_low_" not in name and "_high_" not in name}
     without = dataclasses.replace(beating, centreline=dataclasses.replace(beating.centreline, arrays=bare), phases=())
     pressure, _ = plots.course_charts(case, without)
@@ -162,7 +162,7 @@ def test_the_course_follows_the_clock_on_a_still_axis(opened_scene: Any, case: C
         for k, course in enumerate(course_of(beating, beating.phases[number])):
             assert course.pressure_pa is not None
             held = column(table, f"branch {k + 1}: pressure (mmHg)")
-            assert np.allclose(held, course.pressure_pa / PA_PER_MMHG)
+            assert np.allclose(held, course.pressure_pa / PASCAL_PER_MMHG)
             assert axis[0] <= held.min() and held.max() <= axis[1]
         assert case.get(Role.PRESSURE_CHART) is pressure and case.get(Role.AREA_CHART) is area
         assert pressure.GetYAxisRange() == axis

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from VesselFlowGSLib.results.snapshot import Snapshot, Surface
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 from VesselFlowGSScene import probe
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.cutplane import sampler_of
 from VesselFlowGSScene.frames import ras_of
-from VesselFlowGSScene.ranges import PA_PER_MMHG
 
 TUBE = simulated_snapshots.Tube(bend_deg=30.0)
 
@@ -70,7 +70,7 @@ def test_the_label_says_all_with_units(case: Case, tube: Snapshot) -> None:
     label = case.get(Role.PROBE).GetNthControlPointLabel(0)
     for part in (
         f"speed {reading.speed_m_s:.3f} m/s",
-        f"pressure {reading.pressure_pa / PA_PER_MMHG:.2f} mmHg",
+        f"pressure {reading.pressure_pa / PASCAL_PER_MMHG:.2f} mmHg",
         f"wall shear stress nearby {reading.wss_pa:.2f} Pa",
         f"wall {reading.wall_distance_mm:.2f} mm away",
     ):

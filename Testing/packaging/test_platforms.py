@@ -20,7 +20,7 @@ CALLS = set(
 MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog"}
 PLATFORM = re.compile(r"os\.name|sys\.platform|platform\.system|hasattr\(|getattr\(|except \(?[\w, ]*AttributeError")
 STARTS_A_PROCESS = re.compile(r"(subprocess\.)?(run|Popen|call|check_call|check_output)")
-HARD_PATH = re.compile(r"^/(tmp|usr|dev|proc|home|var|etc|opt|bin|mnt|root|work)(/|$)")
+HARD_PATH = re.compile(r"^/(tmp|usr|dev|proc|home|var|etc|opt|bin|mnt|root)(/|$)")
 
 
 def problems_of(text: str) -> list[str]:
@@ -80,7 +80,7 @@ def test_the_file_serves_every_platform(path):
         "import fcntl",
         "from resource import getrusage",
         "import subprocess\nsubprocess.run('ls', shell=True)",
-        "folder = '/tmp/jobs'",
+        "folder = '/usr/jobs'",
         "import multiprocessing\nmultiprocessing.get_context('fork')",
         "import subprocess\nsubprocess.Popen(['a'], start_new_session=True)",
     ],

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from VesselFlowGSLib.results.snapshot import Figure, Snapshot, Stage
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 
-PA_PER_MMHG = 133.322
 UNKNOWN = "–"
 
 
@@ -46,7 +46,7 @@ def digits(value: float) -> str:
 
 def pressure_text(pascal: float) -> str:
     """A pressure in mmHg, with pascal beside it."""
-    return f"{digits(pascal / PA_PER_MMHG)} mmHg ({digits(pascal)} Pa)"
+    return f"{digits(pascal / PASCAL_PER_MMHG)} mmHg ({digits(pascal)} Pa)"
 
 
 def figure_rows(snapshot: Snapshot) -> list[FigureRow]:
@@ -206,7 +206,7 @@ def _match_sentence(snapshot: Snapshot, settings: MatchSettings = MatchSettings(
 
 def _shown_unit(name: str, figure: Figure) -> tuple[float, str]:
     if figure.unit == "Pa" and "pressure" in name:
-        return 1 / PA_PER_MMHG, "mmHg"
+        return 1 / PASCAL_PER_MMHG, "mmHg"
     if name.startswith("flow_split"):
         return 100.0, "%"
     return 1.0, "" if figure.unit == "1" else figure.unit

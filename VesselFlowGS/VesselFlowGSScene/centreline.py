@@ -8,12 +8,13 @@ import numpy as np
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from VesselFlowGSLib.results.snapshot import Polylines, Snapshot
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 from VesselFlowGSScene.appearance import Appearance
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.colours import Scale, paint
 from VesselFlowGSScene.frames import ras_of
 from VesselFlowGSScene.poly_data import fingerprint, mark, mark_of, poly_data
-from VesselFlowGSScene.ranges import PA_PER_MMHG, ordered
+from VesselFlowGSScene.ranges import ordered
 from VesselFlowGSScene.streamlines import hidden, with_display
 
 LINE_WIDTH = 4.0
@@ -27,7 +28,7 @@ def centreline_data(snapshot: Snapshot) -> vtkPolyData:
         return vtkPolyData()
     arrays = {shown: np.array(line.arrays[name]) for name, shown in ARRAYS.items() if name in line.arrays}
     if "pressure_pa" in line.arrays:
-        arrays["Pressure_mmHg"] = np.asarray(line.arrays["pressure_pa"]) / PA_PER_MMHG
+        arrays["Pressure_mmHg"] = np.asarray(line.arrays["pressure_pa"]) / PASCAL_PER_MMHG
     data = poly_data(ras_of(np.asarray(line.points, np.float32)), arrays, lines=line.offsets)
     return mark(data, _made_of(line))
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from VesselFlowGSLib.results.snapshot import Polylines, Snapshot
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 from VesselFlowGSScene.appearance import Quantity
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.colours import paint, scale_of
 from VesselFlowGSScene.frames import lps_of, ras_of
 from VesselFlowGSScene.poly_data import VELOCITY, poly_data
-from VesselFlowGSScene.ranges import PA_PER_MMHG, automatic_range
+from VesselFlowGSScene.ranges import automatic_range
 
 if TYPE_CHECKING:
     from VesselFlowGSLib.results.sections import FieldSampler, PlaneCut
@@ -125,7 +126,7 @@ def _words(cut: PlaneCut) -> tuple[str, ...]:
         f"flow {cut.flow_ml_s:.2f} ml/s",
         f"area {cut.area_mm2:.2f} mm²",
         f"mean speed {cut.mean_speed_m_s:.3f} m/s",
-        f"mean pressure {cut.mean_pressure_pa / PA_PER_MMHG:.2f} mmHg",
+        f"mean pressure {cut.mean_pressure_pa / PASCAL_PER_MMHG:.2f} mmHg",
     )
 
 
@@ -163,7 +164,7 @@ def _show_section(case: Case, snapshot: Snapshot, cut: PlaneCut) -> None:
     arrays = {
         VELOCITY: ras_of(velocity),
         "Speed_m_s": np.linalg.norm(velocity, axis=1),
-        "Pressure_mmHg": np.asarray(section.arrays["pressure"], np.float32) / np.float32(PA_PER_MMHG),
+        "Pressure_mmHg": np.asarray(section.arrays["pressure"], np.float32) / np.float32(PASCAL_PER_MMHG),
     }
     data = poly_data(
         ras_of(np.asarray(section.points, np.float32)), arrays, triangles=section.triangles, vectors=VELOCITY

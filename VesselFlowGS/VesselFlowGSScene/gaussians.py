@@ -10,12 +10,12 @@ import slicer
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from VesselFlowGSLib.results.snapshot import CloudArrays, Snapshot
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 from VesselFlowGSScene.appearance import Appearance, CloudQuantity
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.colours import Scale, paint
 from VesselFlowGSScene.frames import ras_of
 from VesselFlowGSScene.poly_data import VELOCITY, fingerprint, mark, mark_of, poly_data
-from VesselFlowGSScene.ranges import PA_PER_MMHG
 from VesselFlowGSScene.streamlines import hidden, with_display
 
 
@@ -47,7 +47,7 @@ def gaussian_data(snapshot: Snapshot, reached: bool = False) -> vtkPolyData:
     if known.any():
         arrays["Arrival_s"] = arrival[seen]
     if cloud.pressure is not None:
-        arrays["Pressure_mmHg"] = np.asarray(cloud.pressure)[seen] / PA_PER_MMHG
+        arrays["Pressure_mmHg"] = np.asarray(cloud.pressure)[seen] / PASCAL_PER_MMHG
     if cloud.velocity is not None:
         velocity = np.asarray(cloud.velocity)[seen]
         arrays["Speed_m_s"] = np.linalg.norm(velocity, axis=1)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from VesselFlowGSLib.results.snapshot import Phase, Snapshot
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 from VesselFlowGSScene.appearance import Appearance, Quantity
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.colours import Scale, paint
@@ -25,7 +26,6 @@ from VesselFlowGSScene.poly_data import (
     poly_data,
     set_array,
 )
-from VesselFlowGSScene.ranges import PA_PER_MMHG
 
 Array = NDArray[Any]
 SHAPE = "VesselFlowGS.Shape"
@@ -70,7 +70,7 @@ def wall_arrays(snapshot: Snapshot, phase: int | None = None, speed: bool = True
     known = {**surface.arrays, **(moment.surface if moment else {})}
     arrays: dict[str, Array] = {}
     if "pressure" in known:
-        arrays["Pressure_mmHg"] = np.asarray(known["pressure"], np.float32) / np.float32(PA_PER_MMHG)
+        arrays["Pressure_mmHg"] = np.asarray(known["pressure"], np.float32) / np.float32(PASCAL_PER_MMHG)
     if "wss" in known:
         arrays["WSS_Pa"] = np.array(known["wss"], np.float32)
     period = over_time_of(snapshot)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from VesselFlowGSLib.results.snapshot import Snapshot, Surface
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 from VesselFlowGSScene.case import Case, Role
 from VesselFlowGSScene.cutplane import point_on_branch
 from VesselFlowGSScene.frames import lps_of, ras_of
-from VesselFlowGSScene.ranges import PA_PER_MMHG
 
 if TYPE_CHECKING:
     from VesselFlowGSLib.results.sections import FieldSampler
@@ -58,7 +58,7 @@ class Reading:
         if self.speed_m_s is not None:
             found.append(f"speed {self.speed_m_s:.3f} m/s")
         if self.pressure_pa is not None:
-            found.append(f"pressure {self.pressure_pa / PA_PER_MMHG:.2f} mmHg")
+            found.append(f"pressure {self.pressure_pa / PASCAL_PER_MMHG:.2f} mmHg")
         if self.wss_pa is not None:
             found.append(f"wall shear stress nearby {self.wss_pa:.2f} Pa")
         if away is not None:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from VesselFlowGSLib.results.snapshot import Snapshot
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 from VesselFlowGSScene.appearance import Appearance, CloudQuantity, Quantity
 from VesselFlowGSScene.case import Case
 from VesselFlowGSScene.over_time import over_time_of
 
-PA_PER_MMHG = 133.322
 ATTRIBUTE = "VesselFlowGS.Range."
 Array = NDArray[Any]
 Range = tuple[float, float]
@@ -79,7 +79,7 @@ def robust_limits(
     low, high = np.percentile(values, [settings.low_percentile, settings.high_percentile])
     if quantity in (Quantity.SPEED, Quantity.WSS, Quantity.TAWSS):
         low = 0.0
-    factor = 1 / PA_PER_MMHG if quantity is Quantity.PRESSURE else 1.0
+    factor = 1 / PASCAL_PER_MMHG if quantity is Quantity.PRESSURE else 1.0
     return float(low) * factor, float(high) * factor
 
 

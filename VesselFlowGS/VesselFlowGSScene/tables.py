@@ -14,7 +14,7 @@ from vtkmodules.vtkCommonCore import vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkTable
 
 from VesselFlowGSLib.results.snapshot import Polylines, Snapshot
-from VesselFlowGSScene.ranges import PA_PER_MMHG
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 
 if TYPE_CHECKING:
     from VesselFlowGSLib.results.course import BranchCourse
@@ -142,4 +142,4 @@ def _shape_of(snapshot: Snapshot) -> tuple[BranchCourse, ...]:
 
 
 def _mmhg(pressure_pa: Array | None) -> Array | None:
-    return None if pressure_pa is None else np.asarray(pressure_pa, float) / PA_PER_MMHG
+    return None if pressure_pa is None else np.asarray(pressure_pa, float) / PASCAL_PER_MMHG

@@ -16,9 +16,9 @@ from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.flow.fluid import Fluid
 from VesselFlowGSLib.flow.network1d import murray_shares
 from VesselFlowGSLib.lumen.wall import Lumen
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 
 Array = NDArray[np.float64]
-PASCAL_PER_MMHG = 133.322
 STEADY_WITHIN = 0.05  # a table of the inflow that varies by less, as part of its mean, is steady
 
 

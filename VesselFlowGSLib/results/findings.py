@@ -20,12 +20,11 @@ from scipy.spatial import cKDTree
 from VesselFlowGSLib.results import vortices
 from VesselFlowGSLib.results.course import BranchCourse, ReferenceSettings, course_of
 from VesselFlowGSLib.results.snapshot import Finding, FindingKind, Snapshot, Surface, VolumeMesh
+from VesselFlowGSLib.units import PASCAL_PER_MMHG
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-
-PASCAL_PER_MMHG = 133.322
 
 
 @dataclass(frozen=True)
