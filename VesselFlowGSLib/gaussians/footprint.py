@@ -13,7 +13,12 @@ cancellation, so that single precision suffices per pixel:
     line integral = a |q| den^-1/2 exp(-m / 2),     (du, dv) = pixel - foot, in pixels along columns and rows.
 
 It is exact for a cone beam, any aspect ratio, and pixel steps that are not at right angles. A pixel measures the mean
-over its area: the variance of that area is added to the footprint's, and the amplitude keeps the mass.
+over its area: the variance b of that area is added to the footprint's, and the amplitude keeps the mass. With D the
+determinant of A that is, without inverting A,
+
+    A <- (A + b D I) / Q,    a <- a Q^-1/2,    D <- D / Q,    Q = 1 + b (A11 + A22) + b^2 D.
+
+Every backend makes this table in double precision and adds up pixels in its own.
 """
 
 from __future__ import annotations
@@ -24,36 +29,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from VesselFlowGSLib.gaussians.parameters import Parameters
+from VesselFlowGSLib.gaussians.views import View
+
 PIXEL_VARIANCE = 1 / 12  # px^2, of a unit square along each side
 SMALLEST_LOG_SIGMA, LARGEST_LOG_SIGMA = math.log(1e-6), math.log(1e6)  # mm; beyond, double precision would overflow
 SMALLEST_QUATERNION = 1e-12
-
-
-@dataclass(frozen=True)
-class View:
-    """One cone-beam view as tensors: source, pixel (0, 0), steps along columns and rows (3,), mm."""
-
-    source: Tensor
-    origin: Tensor
-    column_step: Tensor
-    row_step: Tensor
-    rows: int
-    columns: int
-
-    @property
-    def normal(self) -> Tensor:
-        n = torch.linalg.cross(self.column_step, self.row_step)
-        n = torch.nn.functional.normalize(n, dim=0)
-        towards: Tensor = torch.sign((self.origin - self.source) @ n)
-        return n * towards
-
-    def distances(self) -> Tensor:
-        """(rows * columns,) from the source to every pixel centre, mm."""
-        r = torch.arange(self.rows, device=self.origin.device, dtype=self.origin.dtype)[:, None, None]
-        c = torch.arange(self.columns, device=self.origin.device, dtype=self.origin.dtype)[None, :, None]
-        q = self.origin - self.source + c * self.column_step + r * self.row_step
-        length: Tensor = q.norm(dim=-1)
-        return length.reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -83,63 +64,54 @@ def rotations(quaternion: Tensor) -> Tensor:
     ).view(-1, 3, 3)  # fmt: skip
 
 
-def _seen(mean: Tensor, log_sigma: Tensor, quaternion: Tensor, density: Tensor, view: View, cut: float) -> Tensor:
-    """Indices of the Gaussians that are well formed and lie wholly in front of the source."""
+def seen(gaussians: Parameters, view: View, cut: float) -> Tensor:
+    """(N,) whether a Gaussian is well formed and lies wholly in front of the source: the others have no footprint."""
     with torch.no_grad():
-        finite = (
-            mean.isfinite().all(1) & log_sigma.isfinite().all(1) & quaternion.isfinite().all(1) & density.isfinite()
-        )
-        formed = finite & (quaternion.norm(dim=1) > SMALLEST_QUATERNION) & (log_sigma < LARGEST_LOG_SIGMA).all(1)
-        extent = cut * torch.exp(log_sigma.max(1).values)
-        in_front = (mean - view.source) @ view.normal > extent
-        return torch.nonzero(formed & in_front)[:, 0]
+        g = gaussians
+        finite = g.mean.isfinite().all(1) & g.log_sigma.isfinite().all(1) & g.quaternion.isfinite().all(1)
+        formed = finite & g.density.isfinite() & (g.log_sigma < LARGEST_LOG_SIGMA).all(1)
+        formed &= g.quaternion.norm(dim=1) > SMALLEST_QUATERNION
+        extent = cut * torch.exp(g.log_sigma.max(1).values)
+        ray = (g.mean - view.source.to(g.mean.dtype)).to(view.source.dtype)
+        depth = (ray @ view.projection[2]) * view.receptor_distance
+        in_front: Tensor = depth > extent
+        return formed & in_front
 
 
-def footprints(
-    mean: Tensor, log_sigma: Tensor, quaternion: Tensor, density: Tensor, view: View, cut: float, aperture: bool
-) -> Footprints:
-    """The footprints of (N, 3), (N, 3), (N, 4), (N,) Gaussians; differentiable, and meant for double precision.
+def footprints(gaussians: Parameters, view: View, cut: float, aperture: bool) -> Footprints:
+    """The footprints of the Gaussians; differentiable in them and in the view, and meant for double precision.
 
     Malformed Gaussians (not finite, no rotation) and those at or behind the source are left out.
     """
-    index = _seen(mean, log_sigma, quaternion, density, view, cut)
-    mean, quaternion, density = mean[index], quaternion[index], density[index]
-    log_sigma = log_sigma[index].clamp(min=SMALLEST_LOG_SIGMA)
-    eu, ev, normal = view.column_step, view.row_step, view.normal
-    receptor = (view.origin - view.source) @ normal
+    index = torch.nonzero(seen(gaussians, view, cut))[:, 0]
+    mean, quaternion, density = gaussians.mean[index], gaussians.quaternion[index], gaussians.density[index]
+    log_sigma = gaussians.log_sigma[index].clamp(min=SMALLEST_LOG_SIGMA)
+    eu, ev = view.column_step, view.row_step
 
-    whiten = rotations(quaternion).transpose(1, 2) * torch.exp(-log_sigma)[:, :, None]
     ray = mean - view.source
-    scale = (ray @ normal) / receptor  # one over the magnification
-    foot = ray / scale[:, None]
-    on_detector = foot + view.source - view.origin
-    uu, uv, vv = eu @ eu, eu @ ev, ev @ ev
-    along_u, along_v = on_detector @ eu, on_detector @ ev
-    u0 = (vv * along_u - uv * along_v) / (uu * vv - uv * uv)
-    v0 = (uu * along_v - uv * along_u) / (uu * vv - uv * uv)
-
-    w = (whiten @ foot[:, :, None])[:, :, 0]
+    h = ray @ view.projection.T
+    scale = h[:, 2]  # one over the magnification
+    column, row = h[:, 0] / scale, h[:, 1] / scale
+    whiten = rotations(quaternion).transpose(1, 2) * torch.exp(-log_sigma)[:, :, None]
+    w = (whiten @ (ray / scale[:, None])[:, :, None])[:, :, 0]
     e1, e2 = whiten @ eu, whiten @ ev
     inverse_w = 1 / (w * w).sum(1)
     c1, c2 = torch.linalg.cross(e1, w), torch.linalg.cross(e2, w)
     k = scale**2 * inverse_w
     a11, a12, a22 = (c1 * c1).sum(1) * k, (c1 * c2).sum(1) * k, (c2 * c2).sum(1) * k
     # The determinant as a product: the difference a11 a22 - a12^2 loses all digits for needles.
-    area = torch.linalg.cross(eu, ev).norm()
-    determinant = scale**4 * inverse_w * (area * receptor * torch.exp(-log_sigma.sum(1))) ** 2
+    determinant = (scale**2 * view.volume * torch.exp(-log_sigma.sum(1))) ** 2 * inverse_w
 
     b = PIXEL_VARIANCE if aperture else 0.0
-    own = 1 / determinant
-    s11, s12, s22 = a22 * own + b, -a12 * own, a11 * own + b
-    blurred = own + b * (a11 + a22) * own + b * b
-    amplitude = density * torch.sqrt(2 * math.pi * inverse_w * own / blurred)
+    q = 1 + b * (a11 + a22) + b * b * determinant
     table = torch.stack(
         [
-            u0, v0, s22 / blurred, -s12 / blurred, s11 / blurred,
+            column, row, (a11 + b * determinant) / q, a12 / q, (a22 + b * determinant) / q,
             (e1 * w).sum(1) * inverse_w, (e2 * w).sum(1) * inverse_w,
             (e1 * e1).sum(1) * inverse_w, (e1 * e2).sum(1) * inverse_w, (e2 * e2).sum(1) * inverse_w,
-            amplitude,
+            density * torch.sqrt(2 * math.pi * inverse_w / q),
         ],
         1,
     )  # fmt: skip
-    return Footprints(index, table, torch.sqrt(torch.stack([s11, s22], 1)).detach())
+    spread = torch.stack([a22 / determinant + b, a11 / determinant + b], 1).sqrt()
+    return Footprints(index, table, spread.detach())

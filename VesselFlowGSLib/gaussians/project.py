@@ -1,4 +1,4 @@
-"""X-ray projection of Gaussians: line integrals on every pixel of every view, exact for a cone beam."""
+"""X-ray projection of a cloud: line integrals on every pixel of every view, exact for a cone beam."""
 
 from __future__ import annotations
 
@@ -8,50 +8,43 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from VesselFlowGSLib.acquisition.camera import Cameras
-from VesselFlowGSLib.gaussians.backends.declaration import choose
-
-Values = Tensor | NDArray[np.floating]
+from VesselFlowGSLib.gaussians.backends.declaration import choose, threads_to_use
+from VesselFlowGSLib.gaussians.cloud import GaussianCloud
+from VesselFlowGSLib.gaussians.parameters import Parameters
+from VesselFlowGSLib.gaussians.views import Views
 
 
 def project(
-    mean: Values,
-    log_sigma: Values,
-    quaternion: Values,
-    density: Values,
-    cameras: Cameras,
+    cloud: GaussianCloud | Parameters,
+    cameras: Cameras | Views,
     *,
-    weights: Values | None = None,
+    weights: Tensor | NDArray[np.floating] | None = None,
     cut: float = 4.0,
     aperture: bool = True,
     backend: str = "auto",
-    device: str | torch.device | None = None,
+    threads: int = 0,
 ) -> Tensor:
     """Line integrals (V, rows, columns), or (V, rows, columns, T) with weights; dimensionless.
 
-    mean (N, 3) LPS mm, log_sigma (N, 3) log mm, quaternion (N, 4) w x y z of any length, density (N,) 1/mm;
-    weights (N, T) multiply the densities, one column per frame. Gaussians end at `cut` standard deviations of their
-    footprint; with `aperture` a pixel holds the mean over its area, else the ray through its centre. Differentiable in
-    the Gaussians and the weights. Gaussians that are malformed, or at or behind the source, are not seen; they get no
-    gradient. Precision and, unless given, device are those of `mean` (an array: float64 on the CPU).
+    weights (N, T) multiply the densities, one column per frame: a cloud at rest that fills and empties. Gaussians end
+    at `cut` standard deviations of their footprint; with `aperture` a pixel holds the mean over its area, else the ray
+    through its centre. Differentiable in the Gaussians, the weights and the views. Gaussians that are malformed, or at
+    or behind the source, are not seen; they get no gradient. Precision and device are those of the parameters (a
+    GaussianCloud: float32 on the CPU). threads: of the CPU backends, 0 for all cores.
     Raises InstallationError for a backend that is not there, ValueError for shapes that do not fit.
     """
-    place = torch.device(device) if device is not None else getattr(mean, "device", torch.device("cpu"))
-    if not isinstance(place, torch.device):
-        place = torch.device("cpu")
-    centre = torch.as_tensor(mean, device=place)
-    dtype = centre.dtype
-    size, turn, amount = (torch.as_tensor(x, device=place, dtype=dtype) for x in (log_sigma, quaternion, density))
-    n = len(centre)
-    if centre.shape != (n, 3) or size.shape != (n, 3) or turn.shape != (n, 4) or amount.shape != (n,):
-        raise ValueError("project: mean (N, 3), log_sigma (N, 3), quaternion (N, 4) and density (N,) must fit.")
-    per_frame = torch.ones(n, 1, dtype=dtype, device=place)
+    gaussians = cloud if isinstance(cloud, Parameters) else Parameters.of(cloud, torch.float32)
+    like = gaussians.mean
+    views = cameras if isinstance(cameras, Views) else Views.of(cameras, like.device)
+    per_frame = torch.ones(len(like), 1, dtype=like.dtype, device=like.device)
     if weights is not None:
-        per_frame = torch.as_tensor(weights, device=place, dtype=dtype)
-        if per_frame.ndim != 2 or len(per_frame) != n:
-            raise ValueError("project: weights must be (N, T).")
-    chosen = choose(backend, place.type)
-    wants_gradient = any(x.requires_grad for x in (centre, size, turn, amount, per_frame))
-    if wants_gradient and torch.is_grad_enabled() and not chosen.differentiable:
+        per_frame = torch.as_tensor(weights, dtype=like.dtype, device=like.device)
+        if per_frame.ndim != 2 or len(per_frame) != len(like):
+            raise ValueError(f"project: weights must be (N, T) with N = {len(like)}, not {tuple(per_frame.shape)}.")
+    chosen = choose("project", backend, like.device.type, str(like.dtype).removeprefix("torch."))
+    differentiated = gaussians.needs_gradient or views.needs_gradient or per_frame.requires_grad
+    if differentiated and torch.is_grad_enabled() and not chosen.differentiable:
         raise ValueError(f"project: the backend {chosen.name!r} has no gradients.")
-    images = chosen.project(centre, size, turn, amount, cameras, per_frame, cut, aperture)
+    run = chosen.operator("project")
+    images: Tensor = run(gaussians, views, per_frame, cut, aperture, threads_to_use(threads))
     return images if weights is not None else images[..., 0]

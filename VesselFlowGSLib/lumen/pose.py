@@ -197,13 +197,8 @@ def _at(camera: Cameras, isocentre: Array) -> Cameras:
 
 
 def _image(cloud: GaussianCloud, camera: Cameras) -> Image:
-    values = (
-        torch.as_tensor(x, dtype=torch.float32)
-        for x in (cloud.mean, np.log(cloud.sigma), cloud.quaternion, cloud.density)
-    )
-    mean, size, turn, amount = values
     with torch.no_grad():
-        return np.asarray(project(mean, size, turn, amount, camera, cut=3.5)[0].double().numpy())
+        return np.asarray(project(cloud, camera, cut=3.5)[0].double().numpy())
 
 
 def _correlation(model: Image, view: _View, margin: int, settings: PoseSettings) -> Image:

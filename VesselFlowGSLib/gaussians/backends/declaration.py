@@ -1,80 +1,120 @@
-"""Which projectors exist and how one is chosen; the tests run every backend from this one declaration."""
+"""Which operators and backends there are, and how one is chosen: tests and benchmarks run from this declaration.
+
+An operator `project` of a backend `numba` is the function `project` in backends/numba/project.py. Nothing of a backend
+is imported before it is chosen, and one whose library is missing or broken is passed over.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from VesselFlowGSLib.acquisition.camera import Cameras
 from VesselFlowGSLib.errors import InstallationError
-from VesselFlowGSLib.gaussians.backends import reference
-from VesselFlowGSLib.gaussians.backends import torch as plain_torch
 
 log = logging.getLogger(__name__)
 
-Projector = Callable[[Tensor, Tensor, Tensor, Tensor, Cameras, Tensor, float, bool], Tensor]
-"""mean, log_sigma, quaternion, density, cameras, weights (N, T), cut, aperture -> (V, rows, columns, T)."""
+BACKEND_VARIABLE, THREADS_VARIABLE = "VESSELFLOWGS_BACKEND", "VESSELFLOWGS_THREADS"
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One projector.
+    """One implementation of some operators.
 
-    differentiable   gradients reach the Gaussians and the weights
-    devices          device types it runs on
-    rank             the lowest available one is chosen by "auto"; negative is never chosen
-    available        whether what it needs is installed
+    operators       names of what it computes
+    devices         device types that it runs on
+    precisions      of the parameters that it takes
+    rank            "auto" takes the available backend of the lowest rank; a negative one is taken by name alone
+    library         what must be installed, None: nothing that the engine does not need anyway
+    differentiable  gradients reach Gaussians, weights and views
     """
 
     name: str
-    project: Projector
-    differentiable: bool
+    operators: tuple[str, ...]
     devices: tuple[str, ...]
+    precisions: tuple[str, ...]
     rank: int
-    available: Callable[[], bool] = lambda: True
+    library: str | None = None
+    differentiable: bool = True
+
+    @property
+    def available(self) -> bool:
+        """Whether its library is there and can be imported."""
+        return self.library is None or _importable(self.library)
+
+    def operator(self, name: str) -> Callable[..., Any]:
+        """The function, imported now."""
+        module = importlib.import_module(f"VesselFlowGSLib.gaussians.backends.{self.name}.{name}")
+        function: Callable[..., Any] = getattr(module, name)
+        return function
 
 
-def _reference(
-    mean: Tensor,
-    log_sigma: Tensor,
-    quaternion: Tensor,
-    density: Tensor,
-    cameras: Cameras,
-    weights: Tensor,
-    cut: float,
-    aperture: bool,
-) -> Tensor:
-    centre, size, turn, amount, per_frame = (
-        x.detach().cpu().double().numpy() for x in (mean, log_sigma, quaternion, density, weights)
-    )
-    images = reference.project(centre, size, turn, amount, cameras, per_frame, cut, aperture)
-    return torch.as_tensor(images, dtype=mean.dtype)
-
-
+BOTH = ("float32", "float64")
 BACKENDS: tuple[Backend, ...] = (
-    Backend("torch", plain_torch.project, True, ("cpu", "cuda", "mps", "xpu"), 10),
-    Backend("reference", _reference, False, ("cpu",), -1),
+    Backend("torch", ("project", "density"), ("cpu", "cuda", "mps", "xpu"), BOTH, 40),
+    Backend("reference", ("project",), ("cpu",), BOTH, -1, differentiable=False),
 )
+OPERATORS = ("project", "density", "composite")
 
 
-def choose(name: str, device: str) -> Backend:
-    """The backend of that name, or for "auto" the best one that runs on the device type.
+@cache
+def _importable(library: str) -> bool:
+    if importlib.util.find_spec(library) is None:
+        return False
+    try:
+        importlib.import_module(library)
+    except Exception as error:  # a half-installed library fails with anything
+        log.warning("%s is installed but cannot be used (%s: %s)", library, type(error).__name__, error)
+        return False
+    return True
 
-    Raises InstallationError where the name is unknown or its library is missing.
+
+def choose(operator: str, name: str = "auto", device: str = "cpu", precision: str = "float32") -> Backend:
+    """The backend of that name, or for "auto" the preferred one (VESSELFLOWGS_BACKEND), else the best there is.
+
+    A preferred backend that lacks the operator or does not run here is passed over.
+    Raises InstallationError where the name is unknown, or cannot be used here.
     """
+    usable = [
+        b
+        for b in BACKENDS
+        if operator in b.operators and device in b.devices and precision in b.precisions and b.available
+    ]
+    preferred = os.environ.get(BACKEND_VARIABLE, "auto")
+    if name == "auto" and any(b.name == preferred for b in usable):
+        name = preferred
+    for backend in usable:
+        if backend.name == name:
+            return _told(operator, backend, device)
+    known = ", ".join(b.name for b in usable)
     if name != "auto":
-        for backend in BACKENDS:
-            if backend.name == name and backend.available() and device in backend.devices:
-                return backend
-        known = ", ".join(b.name for b in BACKENDS if b.available() and device in b.devices)
-        raise InstallationError(f"No projection backend {name!r} for device {device!r}; use auto or one of: {known}.")
-    usable = [b for b in BACKENDS if b.rank >= 0 and device in b.devices and b.available()]
-    if not usable:
-        raise InstallationError(f"No projection backend runs on device {device!r}; use the CPU.")
-    chosen = min(usable, key=lambda b: b.rank)
-    log.debug("projection backend: %s on %s", chosen.name, device)
-    return chosen
+        raise InstallationError(
+            f"No backend {name!r} for {operator} on {device} in {precision}; use auto or one of: {known}."
+        )
+    ranked = [b for b in usable if b.rank >= 0]
+    if not ranked:
+        raise InstallationError(f"No backend for {operator} on {device} in {precision}; use the CPU.")
+    return _told(operator, min(ranked, key=lambda b: b.rank), device)
+
+
+@cache
+def _told(operator: str, backend: Backend, device: str) -> Backend:
+    log.info("%s: %s on %s", operator, backend.name, device)
+    return backend
+
+
+def threads_to_use(asked: int = 0) -> int:
+    """Threads of the CPU backends: what was asked for, else VESSELFLOWGS_THREADS, else every core of this process."""
+    if asked > 0:
+        return asked
+    wanted = os.environ.get(THREADS_VARIABLE, "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -6,9 +6,13 @@ Shares nothing with the other backends, so that a mistake in the footprint's alg
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from VesselFlowGSLib.acquisition.camera import Cameras
+from VesselFlowGSLib.gaussians.parameters import Parameters
+from VesselFlowGSLib.gaussians.views import Views
 
 Array = NDArray[np.float64]
 PIXELS_AT_A_TIME = 4096
@@ -51,19 +55,18 @@ def _one(
     return np.asarray(np.where(within, value, 0.0))
 
 
-def project(
-    mean: Array,
-    log_sigma: Array,
-    quaternion: Array,
-    density: Array,
-    cameras: Cameras,
-    weights: Array,
-    cut: float,
-    aperture: bool,
-) -> Array:
-    """(V, rows, columns, T) line integrals."""
+def project(gaussians: Parameters, views: Views, weights: Tensor, cut: float, aperture: bool, threads: int) -> Tensor:
+    """(V, rows, columns, T) line integrals, one Gaussian after the other."""
+    mean, log_sigma, quaternion, density, per_frame = (
+        x.detach().cpu().double().numpy()
+        for x in (gaussians.mean, gaussians.log_sigma, gaussians.quaternion, gaussians.density, weights)
+    )
+    source, origin, column_step, row_step = (
+        x.detach().cpu().double().numpy() for x in (views.source, views.origin, views.column_step, views.row_step)
+    )
+    cameras = Cameras(source, origin, column_step, row_step, views.rows, views.columns)
     pixels = np.indices((cameras.rows, cameras.columns), float).reshape(2, -1).T
-    images = np.zeros((len(cameras), len(pixels), weights.shape[1]))
+    images = np.zeros((len(cameras), len(pixels), per_frame.shape[1]))
     for v in range(len(cameras)):
         camera = cameras[v]
         for i in range(len(mean)):
@@ -76,5 +79,5 @@ def project(
             for start in range(0, len(pixels), PIXELS_AT_A_TIME):
                 part = slice(start, start + PIXELS_AT_A_TIME)
                 value = _one(mean[i], sigma, _rotation(quaternion[i]), camera, pixels[part], cut, aperture)
-                images[v, part] += density[i] * value[:, None] * weights[i]
-    return images.reshape(len(cameras), cameras.rows, cameras.columns, -1)
+                images[v, part] += density[i] * value[:, None] * per_frame[i]
+    return torch.as_tensor(images.reshape(len(cameras), cameras.rows, cameras.columns, -1), dtype=gaussians.mean.dtype)
