@@ -56,6 +56,7 @@ class Backend:
 
 BOTH = ("float32", "float64")
 BACKENDS: tuple[Backend, ...] = (
+    Backend("numba", ("project",), ("cpu",), ("float32",), 30, library="numba"),
     Backend("torch", ("project", "density"), ("cpu", "cuda", "mps", "xpu"), BOTH, 40),
     Backend("reference", ("project",), ("cpu",), BOTH, -1, differentiable=False),
 )

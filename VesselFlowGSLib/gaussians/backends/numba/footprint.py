@@ -1,0 +1,252 @@
+"""Footprints and their adjoint, one Gaussian at a time in double precision; the mathematics is gaussians/footprint.py.
+
+A row of the table is what the pixels need, in single precision. Two of its numbers are kept so that nothing cancels far
+from pixel (0, 0) or along a needle: the foot as whole pixel and fraction, and the quadratic form with its square
+completed, num = A11 (du + k dv)^2 + m dv^2 with k = A12 / A11, m = det A / A11.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from VesselFlowGSLib.gaussians.backends.numba.threads import COMPILED
+from VesselFlowGSLib.gaussians.footprint import LARGEST_LOG_SIGMA, SMALLEST_LOG_SIGMA, SMALLEST_QUATERNION
+from VesselFlowGSLib.gaussians.views import View
+
+# Columns of the table.
+FOOT_U, PART_U, FOOT_V, PART_V, A11, K, M, B1, B2, C11, C12, C22, AMPLITUDE, WIDTH = range(14)
+TABLE_COLUMNS = 16  # one cache line
+
+# What a kernel knows of a view, and which of it carries a gradient.
+_SOURCE, _COLUMN_STEP, _ROW_STEP, _PROJECTION, _VOLUME, _DISTANCE = 0, 3, 6, 9, 18, 19
+VIEW_GRADIENTS = 19
+
+# Infinities and NaN are looked for, so that the compiler may not leave them out of account.
+EXACT = {"fastmath": {"contract", "arcp", "nsz", "reassoc"}, **COMPILED}
+
+
+def view_vector(view: View) -> Tensor:
+    """(20,) source, steps along columns and rows, projection, volume, distance of the receptor; differentiable."""
+    return torch.cat(
+        [
+            view.source, view.column_step, view.row_step, view.projection.reshape(-1), view.volume[None],
+            view.receptor_distance[None],
+        ]
+    )  # fmt: skip
+
+
+@nb.njit(inline="always", **EXACT)
+def _formed(i, mean, log_sigma, quaternion, density):  # type: ignore[no-untyped-def]
+    """Whether a Gaussian is finite, turned by something, and not too large to be computed with."""
+    sum_of_squares = 0.0
+    for k in range(4):
+        sum_of_squares += float(quaternion[i, k]) * float(quaternion[i, k])
+    largest = max(log_sigma[i, 0], log_sigma[i, 1], log_sigma[i, 2])
+    finite = math.isfinite(sum_of_squares) and math.isfinite(density[i])
+    for k in range(3):
+        finite = finite and math.isfinite(mean[i, k]) and math.isfinite(log_sigma[i, k])
+    return finite and math.sqrt(sum_of_squares) > SMALLEST_QUATERNION and largest < LARGEST_LOG_SIGMA
+
+
+@nb.njit(inline="always", **EXACT)
+def _whitening(i, log_sigma, quaternion):  # type: ignore[no-untyped-def]
+    """Rows of L = diag(1 / sigma) R^T, and the inverse sigmas."""
+    a, b = float(quaternion[i, 0]), float(quaternion[i, 1])
+    c, e = float(quaternion[i, 2]), float(quaternion[i, 3])
+    t = 2.0 / (a * a + b * b + c * c + e * e)
+    s0 = math.exp(-max(float(log_sigma[i, 0]), SMALLEST_LOG_SIGMA))
+    s1 = math.exp(-max(float(log_sigma[i, 1]), SMALLEST_LOG_SIGMA))
+    s2 = math.exp(-max(float(log_sigma[i, 2]), SMALLEST_LOG_SIGMA))
+    return (
+        (1 - t * (c * c + e * e)) * s0, t * (b * c + a * e) * s0, t * (b * e - a * c) * s0,
+        t * (b * c - a * e) * s1, (1 - t * (b * b + e * e)) * s1, t * (c * e + a * b) * s1,
+        t * (b * e + a * c) * s2, t * (c * e - a * b) * s2, (1 - t * (b * b + c * c)) * s2,
+        s0, s1, s2,
+    )  # fmt: skip
+
+
+@nb.njit(inline="always", **EXACT)
+def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns):  # type: ignore[no-untyped-def]
+    """One row of the table; returns the first and the last image row that the footprint touches (1, 0: none)."""
+    for j in range(TABLE_COLUMNS):
+        row[j] = 0.0
+    if not _formed(i, mean, log_sigma, quaternion, density):
+        return 1, 0
+    x, y, z = mean[i, 0] - view[0], mean[i, 1] - view[1], mean[i, 2] - view[2]
+    h2 = view[15] * x + view[16] * y + view[17] * z
+    largest = max(log_sigma[i, 0], log_sigma[i, 1], log_sigma[i, 2])
+    if not h2 * view[_DISTANCE] > cut * math.exp(float(largest)):
+        return 1, 0
+    u = (view[9] * x + view[10] * y + view[11] * z) / h2
+    v = (view[12] * x + view[13] * y + view[14] * z) / h2
+    l00, l01, l02, l10, l11, l12, l20, l21, l22, s0, s1, s2 = _whitening(i, log_sigma, quaternion)
+    qx, qy, qz = x / h2, y / h2, z / h2
+    ux, uy, uz, vx, vy, vz = view[3], view[4], view[5], view[6], view[7], view[8]
+    w0, w1, w2 = l00 * qx + l01 * qy + l02 * qz, l10 * qx + l11 * qy + l12 * qz, l20 * qx + l21 * qy + l22 * qz
+    p0, p1, p2 = l00 * ux + l01 * uy + l02 * uz, l10 * ux + l11 * uy + l12 * uz, l20 * ux + l21 * uy + l22 * uz
+    r0, r1, r2 = l00 * vx + l01 * vy + l02 * vz, l10 * vx + l11 * vy + l12 * vz, l20 * vx + l21 * vy + l22 * vz
+    c0, c1, c2 = p1 * w2 - p2 * w1, p2 * w0 - p0 * w2, p0 * w1 - p1 * w0
+    d0, d1, d2 = r1 * w2 - r2 * w1, r2 * w0 - r0 * w2, r0 * w1 - r1 * w0
+    inverse = 1.0 / (w0 * w0 + w1 * w1 + w2 * w2)
+    k = h2 * h2 * inverse
+    a11, a12 = (c0 * c0 + c1 * c1 + c2 * c2) * k, (c0 * d0 + c1 * d1 + c2 * d2) * k
+    a22 = (d0 * d0 + d1 * d1 + d2 * d2) * k
+    root = h2 * h2 * view[_VOLUME] * (s0 * s1 * s2)
+    determinant = root * root * inverse
+    half_u = cut * math.sqrt(a22 / determinant + variance)
+    half_v = cut * math.sqrt(a11 / determinant + variance)
+    if not (u + half_u >= 0 and u - half_u <= columns - 1 and v + half_v >= 0 and v - half_v <= rows - 1):
+        return 1, 0
+    q = 1 + variance * (a11 + a22) + variance * variance * determinant
+    b11 = (a11 + variance * determinant) / q
+    foot_u, foot_v = math.floor(u), math.floor(v)
+    row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V] = foot_u, u - foot_u, foot_v, v - foot_v
+    row[A11], row[K], row[M] = b11, a12 / q / b11, determinant / q / b11
+    row[B1], row[B2] = (p0 * w0 + p1 * w1 + p2 * w2) * inverse, (r0 * w0 + r1 * w1 + r2 * w2) * inverse
+    row[C11], row[C12] = (p0 * p0 + p1 * p1 + p2 * p2) * inverse, (p0 * r0 + p1 * r1 + p2 * r2) * inverse
+    row[C22] = (r0 * r0 + r1 * r1 + r2 * r2) * inverse
+    row[AMPLITUDE] = density[i] * math.sqrt(2 * math.pi * inverse / q)
+    row[WIDTH] = half_u
+    return int(max(0.0, math.ceil(v - half_v))), int(min(rows - 1.0, math.floor(v + half_v)))
+
+
+@nb.njit(**EXACT)
+def fill_table(first, last, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, table, spans):  # type: ignore[no-untyped-def]
+    """Rows first ... last - 1 of the table, and the image rows (N, 2) that each footprint touches."""
+    for i in range(first, last):
+        low, high = fill_row(
+            table[i], i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns
+        )  # fmt: skip
+        spans[i, 0], spans[i, 1] = low, high
+
+
+@nb.njit(inline="always", **EXACT)
+def pull_back(  # type: ignore[no-untyped-def]
+    i, g, mean, log_sigma, quaternion, density, view, variance,
+    to_mean, to_log_sigma, to_quaternion, to_density, to_view,
+):  # fmt: skip
+    """Adds what the gradient g of one footprint (u, v, A11, A12, A22, B1, B2, C11, C12, C22, a) means for the Gaussian
+    and, in to_view (19,), for the view: source, steps, projection, volume."""
+    x, y, z = mean[i, 0] - view[0], mean[i, 1] - view[1], mean[i, 2] - view[2]
+    h2 = view[15] * x + view[16] * y + view[17] * z
+    u = (view[9] * x + view[10] * y + view[11] * z) / h2
+    v = (view[12] * x + view[13] * y + view[14] * z) / h2
+    l00, l01, l02, l10, l11, l12, l20, l21, l22, s0, s1, s2 = _whitening(i, log_sigma, quaternion)
+    qx, qy, qz = x / h2, y / h2, z / h2
+    ux, uy, uz, vx, vy, vz = view[3], view[4], view[5], view[6], view[7], view[8]
+    w0, w1, w2 = l00 * qx + l01 * qy + l02 * qz, l10 * qx + l11 * qy + l12 * qz, l20 * qx + l21 * qy + l22 * qz
+    p0, p1, p2 = l00 * ux + l01 * uy + l02 * uz, l10 * ux + l11 * uy + l12 * uz, l20 * ux + l21 * uy + l22 * uz
+    r0, r1, r2 = l00 * vx + l01 * vy + l02 * vz, l10 * vx + l11 * vy + l12 * vz, l20 * vx + l21 * vy + l22 * vz
+    c0, c1, c2 = p1 * w2 - p2 * w1, p2 * w0 - p0 * w2, p0 * w1 - p1 * w0
+    d0, d1, d2 = r1 * w2 - r2 * w1, r2 * w0 - r0 * w2, r0 * w1 - r1 * w0
+    inverse = 1.0 / (w0 * w0 + w1 * w1 + w2 * w2)
+    k = h2 * h2 * inverse
+    a11, a12 = (c0 * c0 + c1 * c1 + c2 * c2) * k, (c0 * d0 + c1 * d1 + c2 * d2) * k
+    a22 = (d0 * d0 + d1 * d1 + d2 * d2) * k
+    root = h2 * h2 * view[_VOLUME] * (s0 * s1 * s2)
+    determinant = root * root * inverse
+    q = 1 + variance * (a11 + a22) + variance * variance * determinant
+    unit = math.sqrt(2 * math.pi * inverse / q)
+    to_density[i] += g[10] * unit
+
+    # The aperture.
+    amplitude = g[10] * density[i] * unit
+    g_q = -(
+        (g[2] * (a11 + variance * determinant) + g[3] * a12 + g[4] * (a22 + variance * determinant)) / q
+        + 0.5 * amplitude
+    ) / q  # fmt: skip
+    g11, g12, g22 = g[2] / q + variance * g_q, g[3] / q, g[4] / q + variance * g_q
+    g_log_det = determinant * (variance * (g[2] + g[4]) / q + variance * variance * g_q)
+
+    # The quadratic forms.
+    g_a = g11 * a11 + g12 * a12 + g22 * a22
+    g_bc = inverse * (
+        g[5] * (p0 * w0 + p1 * w1 + p2 * w2) + g[6] * (r0 * w0 + r1 * w1 + r2 * w2)
+        + g[7] * (p0 * p0 + p1 * p1 + p2 * p2) + g[8] * (p0 * r0 + p1 * r1 + p2 * r2)
+        + g[9] * (r0 * r0 + r1 * r1 + r2 * r2)
+    )  # fmt: skip
+    g_w = -(0.5 * amplitude + g_log_det + g_a + g_bc) * inverse
+    g_h2 = (4 * g_log_det + 2 * g_a) / h2
+    gc0, gc1, gc2 = k * (2 * g11 * c0 + g12 * d0), k * (2 * g11 * c1 + g12 * d1), k * (2 * g11 * c2 + g12 * d2)
+    gd0, gd1, gd2 = k * (2 * g22 * d0 + g12 * c0), k * (2 * g22 * d1 + g12 * c1), k * (2 * g22 * d2 + g12 * c2)
+    gp0 = w1 * gc2 - w2 * gc1 + (g[5] * w0 + 2 * g[7] * p0 + g[8] * r0) * inverse
+    gp1 = w2 * gc0 - w0 * gc2 + (g[5] * w1 + 2 * g[7] * p1 + g[8] * r1) * inverse
+    gp2 = w0 * gc1 - w1 * gc0 + (g[5] * w2 + 2 * g[7] * p2 + g[8] * r2) * inverse
+    gr0 = w1 * gd2 - w2 * gd1 + (g[6] * w0 + 2 * g[9] * r0 + g[8] * p0) * inverse
+    gr1 = w2 * gd0 - w0 * gd2 + (g[6] * w1 + 2 * g[9] * r1 + g[8] * p1) * inverse
+    gr2 = w0 * gd1 - w1 * gd0 + (g[6] * w2 + 2 * g[9] * r2 + g[8] * p2) * inverse
+    gw0 = gc1 * p2 - gc2 * p1 + gd1 * r2 - gd2 * r1 + (g[5] * p0 + g[6] * r0) * inverse + 2 * g_w * w0
+    gw1 = gc2 * p0 - gc0 * p2 + gd2 * r0 - gd0 * r2 + (g[5] * p1 + g[6] * r1) * inverse + 2 * g_w * w1
+    gw2 = gc0 * p1 - gc1 * p0 + gd0 * r1 - gd1 * r0 + (g[5] * p2 + g[6] * r2) * inverse + 2 * g_w * w2
+
+    # The whitening: sizes and rotation. A size at its lower bound stands still.
+    g00, g01, g02 = gw0 * qx + gp0 * ux + gr0 * vx, gw0 * qy + gp0 * uy + gr0 * vy, gw0 * qz + gp0 * uz + gr0 * vz
+    g10, g11_, g12_ = gw1 * qx + gp1 * ux + gr1 * vx, gw1 * qy + gp1 * uy + gr1 * vy, gw1 * qz + gp1 * uz + gr1 * vz
+    g20, g21, g22_ = gw2 * qx + gp2 * ux + gr2 * vx, gw2 * qy + gp2 * uy + gr2 * vy, gw2 * qz + gp2 * uz + gr2 * vz
+    if log_sigma[i, 0] >= SMALLEST_LOG_SIGMA:
+        to_log_sigma[i, 0] -= g00 * l00 + g01 * l01 + g02 * l02 + 2 * g_log_det
+    if log_sigma[i, 1] >= SMALLEST_LOG_SIGMA:
+        to_log_sigma[i, 1] -= g10 * l10 + g11_ * l11 + g12_ * l12 + 2 * g_log_det
+    if log_sigma[i, 2] >= SMALLEST_LOG_SIGMA:
+        to_log_sigma[i, 2] -= g20 * l20 + g21 * l21 + g22_ * l22 + 2 * g_log_det
+    a, b = float(quaternion[i, 0]), float(quaternion[i, 1])
+    c, e = float(quaternion[i, 2]), float(quaternion[i, 3])
+    length2 = a * a + b * b + c * c + e * e
+    t = 2.0 / length2
+    t00, t01, t02 = g00 * s0, g01 * s0, g02 * s0
+    t10, t11, t12 = g10 * s1, g11_ * s1, g12_ * s1
+    t20, t21, t22 = g20 * s2, g21 * s2, g22_ * s2
+    ga = t * (e * (t01 - t10) + c * (t20 - t02) + b * (t12 - t21))
+    gb = t * (c * (t01 + t10) + e * (t02 + t20) + a * (t12 - t21) - 2 * b * (t11 + t22))
+    gc = t * (b * (t01 + t10) + e * (t12 + t21) + a * (t20 - t02) - 2 * c * (t00 + t22))
+    ge = t * (b * (t02 + t20) + c * (t12 + t21) + a * (t01 - t10) - 2 * e * (t00 + t11))
+    along = (ga * a + gb * b + gc * c + ge * e) / length2
+    to_quaternion[i, 0] += ga - along * a
+    to_quaternion[i, 1] += gb - along * b
+    to_quaternion[i, 2] += gc - along * c
+    to_quaternion[i, 3] += ge - along * e
+
+    # The ray.
+    gqx, gqy, gqz = (
+        l00 * gw0 + l10 * gw1 + l20 * gw2, l01 * gw0 + l11 * gw1 + l21 * gw2, l02 * gw0 + l12 * gw1 + l22 * gw2
+    )  # fmt: skip
+    gh0, gh1 = g[0] / h2, g[1] / h2
+    g_h2 -= gh0 * u + gh1 * v + (gqx * qx + gqy * qy + gqz * qz) / h2
+    gx = gqx / h2 + view[9] * gh0 + view[12] * gh1 + view[15] * g_h2
+    gy = gqy / h2 + view[10] * gh0 + view[13] * gh1 + view[16] * g_h2
+    gz = gqz / h2 + view[11] * gh0 + view[14] * gh1 + view[17] * g_h2
+    to_mean[i, 0] += gx
+    to_mean[i, 1] += gy
+    to_mean[i, 2] += gz
+
+    # The view.
+    to_view[0] -= gx
+    to_view[1] -= gy
+    to_view[2] -= gz
+    to_view[3] += l00 * gp0 + l10 * gp1 + l20 * gp2
+    to_view[4] += l01 * gp0 + l11 * gp1 + l21 * gp2
+    to_view[5] += l02 * gp0 + l12 * gp1 + l22 * gp2
+    to_view[6] += l00 * gr0 + l10 * gr1 + l20 * gr2
+    to_view[7] += l01 * gr0 + l11 * gr1 + l21 * gr2
+    to_view[8] += l02 * gr0 + l12 * gr1 + l22 * gr2
+    to_view[9] += gh0 * x
+    to_view[10] += gh0 * y
+    to_view[11] += gh0 * z
+    to_view[12] += gh1 * x
+    to_view[13] += gh1 * y
+    to_view[14] += gh1 * z
+    to_view[15] += g_h2 * x
+    to_view[16] += g_h2 * y
+    to_view[17] += g_h2 * z
+    to_view[18] += 2 * g_log_det / view[_VOLUME]
+
+
+def empty_table(count: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """A table for so many Gaussians, with the image rows that each touches."""
+    return np.empty((count, TABLE_COLUMNS), np.float32), np.empty((count, 2), np.int32)
