@@ -23,26 +23,30 @@ from VesselFlowGSLib.gaussians.views import View
 FOOT_U, PART_U, FOOT_V, PART_V, A11, K, M, B1, B2, C11, C12, C22, AMPLITUDE, WIDTH = range(14)
 TABLE_COLUMNS = 16  # one cache line
 
-# What a kernel knows of a view, and which of it carries a gradient.
-_SOURCE, _COLUMN_STEP, _ROW_STEP, _PROJECTION, _VOLUME, _DISTANCE = 0, 3, 6, 9, 18, 19
-VIEW_GRADIENTS = 19
+# Where what a kernel knows of a view begins.
+SOURCE, COLUMN_STEP, ROW_STEP, PROJECTION, VOLUME, DISTANCE, CORNER = 0, 3, 6, 9, 18, 19, 20
+VIEW_NUMBERS = 23
 
 # Infinities and NaN are looked for, so that the compiler may not leave them out of account.
 EXACT = {"fastmath": {"contract", "arcp", "nsz", "reassoc"}, **COMPILED}
 
 
 def view_vector(view: View) -> Tensor:
-    """(20,) source, steps along columns and rows, projection, volume, distance of the receptor; differentiable."""
+    """(23,) what the kernels know of a view; differentiable.
+
+    Source, steps along columns and rows, projection, volume, distance of the receptor, and the corner: the vector from
+    the source to pixel (0, 0). The distance only decides what is seen.
+    """
     return torch.cat(
         [
             view.source, view.column_step, view.row_step, view.projection.reshape(-1), view.volume[None],
-            view.receptor_distance[None],
+            view.receptor_distance[None].detach(), view.origin - view.source,
         ]
     )  # fmt: skip
 
 
 @nb.njit(inline="always", **EXACT)
-def _formed(i, mean, log_sigma, quaternion, density):  # type: ignore[no-untyped-def]
+def _formed(i, mean, log_sigma, quaternion, density):
     """Whether a Gaussian is finite, turned by something, and not too large to be computed with."""
     sum_of_squares = 0.0
     for k in range(4):
@@ -55,7 +59,7 @@ def _formed(i, mean, log_sigma, quaternion, density):  # type: ignore[no-untyped
 
 
 @nb.njit(inline="always", **EXACT)
-def _whitening(i, log_sigma, quaternion):  # type: ignore[no-untyped-def]
+def _whitening(i, log_sigma, quaternion):
     """Rows of L = diag(1 / sigma) R^T, and the inverse sigmas."""
     a, b = float(quaternion[i, 0]), float(quaternion[i, 1])
     c, e = float(quaternion[i, 2]), float(quaternion[i, 3])
@@ -72,7 +76,7 @@ def _whitening(i, log_sigma, quaternion):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(inline="always", **EXACT)
-def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns):  # type: ignore[no-untyped-def]
+def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns):
     """One row of the table; returns the first and the last image row that the footprint touches (1, 0: none)."""
     for j in range(TABLE_COLUMNS):
         row[j] = 0.0
@@ -81,7 +85,7 @@ def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, 
     x, y, z = mean[i, 0] - view[0], mean[i, 1] - view[1], mean[i, 2] - view[2]
     h2 = view[15] * x + view[16] * y + view[17] * z
     largest = max(log_sigma[i, 0], log_sigma[i, 1], log_sigma[i, 2])
-    if not h2 * view[_DISTANCE] > cut * math.exp(float(largest)):
+    if not h2 * view[DISTANCE] > cut * math.exp(float(largest)):
         return 1, 0
     u = (view[9] * x + view[10] * y + view[11] * z) / h2
     v = (view[12] * x + view[13] * y + view[14] * z) / h2
@@ -97,7 +101,7 @@ def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, 
     k = h2 * h2 * inverse
     a11, a12 = (c0 * c0 + c1 * c1 + c2 * c2) * k, (c0 * d0 + c1 * d1 + c2 * d2) * k
     a22 = (d0 * d0 + d1 * d1 + d2 * d2) * k
-    root = h2 * h2 * view[_VOLUME] * (s0 * s1 * s2)
+    root = h2 * h2 * view[VOLUME] * (s0 * s1 * s2)
     determinant = root * root * inverse
     half_u = cut * math.sqrt(a22 / determinant + variance)
     half_v = cut * math.sqrt(a11 / determinant + variance)
@@ -117,7 +121,7 @@ def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, 
 
 
 @nb.njit(**EXACT)
-def fill_table(first, last, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, table, spans):  # type: ignore[no-untyped-def]
+def fill_table(first, last, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, table, spans):
     """Rows first ... last - 1 of the table, and the image rows (N, 2) that each footprint touches."""
     for i in range(first, last):
         low, high = fill_row(
@@ -127,12 +131,12 @@ def fill_table(first, last, mean, log_sigma, quaternion, density, view, cut, var
 
 
 @nb.njit(inline="always", **EXACT)
-def pull_back(  # type: ignore[no-untyped-def]
+def pull_back(
     i, g, mean, log_sigma, quaternion, density, view, variance,
     to_mean, to_log_sigma, to_quaternion, to_density, to_view,
 ):  # fmt: skip
     """Adds what the gradient g of one footprint (u, v, A11, A12, A22, B1, B2, C11, C12, C22, a) means for the Gaussian
-    and, in to_view (19,), for the view: source, steps, projection, volume."""
+    and, in to_view (23,), for the view: source, steps, projection, volume."""
     x, y, z = mean[i, 0] - view[0], mean[i, 1] - view[1], mean[i, 2] - view[2]
     h2 = view[15] * x + view[16] * y + view[17] * z
     u = (view[9] * x + view[10] * y + view[11] * z) / h2
@@ -149,7 +153,7 @@ def pull_back(  # type: ignore[no-untyped-def]
     k = h2 * h2 * inverse
     a11, a12 = (c0 * c0 + c1 * c1 + c2 * c2) * k, (c0 * d0 + c1 * d1 + c2 * d2) * k
     a22 = (d0 * d0 + d1 * d1 + d2 * d2) * k
-    root = h2 * h2 * view[_VOLUME] * (s0 * s1 * s2)
+    root = h2 * h2 * view[VOLUME] * (s0 * s1 * s2)
     determinant = root * root * inverse
     q = 1 + variance * (a11 + a22) + variance * variance * determinant
     unit = math.sqrt(2 * math.pi * inverse / q)
@@ -244,7 +248,40 @@ def pull_back(  # type: ignore[no-untyped-def]
     to_view[15] += g_h2 * x
     to_view[16] += g_h2 * y
     to_view[17] += g_h2 * z
-    to_view[18] += 2 * g_log_det / view[_VOLUME]
+    to_view[VOLUME] += 2 * g_log_det / view[VOLUME]
+
+
+@nb.njit(**EXACT)
+def fill_distances(view, rows, columns, distances):
+    """Distances from the source to the pixels (rows, at least columns), mm; what is beyond the columns is set too."""
+    for y in range(rows):
+        x0, x1 = view[20] + y * view[6], view[21] + y * view[7]
+        x2 = view[22] + y * view[8]
+        for x in range(distances.shape[1]):
+            q0, q1, q2 = x0 + x * view[3], x1 + x * view[4], x2 + x * view[5]
+            distances[y, x] = math.sqrt(q0 * q0 + q1 * q1 + q2 * q2)
+
+
+def pull_back_distances(view: NDArray[np.float64], weight: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(23,) what the gradient of an image with respect to the logarithms of the pixel distances means for the view.
+
+    weight (rows, columns): that gradient, divided by the squared distances. With q = corner + x eu + y ev the gradient
+    of q is weight q, so that six moments of the weight are enough.
+    """
+    rows, columns = weight.shape
+    powers = np.stack([np.ones(columns), np.arange(columns)]), np.stack([np.ones(rows), np.arange(rows)])
+    of_columns = weight.astype(np.float64).sum(0)
+    plain, along_x = powers[0] @ of_columns
+    along_xx = float(np.arange(columns) ** 2.0 @ of_columns)
+    of_rows = weight.astype(np.float64).sum(1)
+    along_y, along_yy = float(powers[1][1] @ of_rows), float(np.arange(rows) ** 2.0 @ of_rows)
+    along_xy = float(powers[1][1] @ (weight.astype(np.float64) @ powers[0][1]))
+    corner, eu, ev = (view[k : k + 3] for k in (CORNER, COLUMN_STEP, ROW_STEP))
+    pulled = np.zeros(VIEW_NUMBERS)
+    pulled[CORNER : CORNER + 3] = plain * corner + along_x * eu + along_y * ev
+    pulled[COLUMN_STEP : COLUMN_STEP + 3] = along_x * corner + along_xx * eu + along_xy * ev
+    pulled[ROW_STEP : ROW_STEP + 3] = along_y * corner + along_xy * eu + along_yy * ev
+    return pulled
 
 
 def empty_table(count: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

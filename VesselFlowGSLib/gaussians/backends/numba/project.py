@@ -18,11 +18,41 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from VesselFlowGSLib.gaussians.backends.numba.footprint import (
-    A11, AMPLITUDE, B1, B2, C11, C12, C22, FOOT_U, FOOT_V, K, M, PART_U, PART_V, TABLE_COLUMNS, VIEW_GRADIENTS, WIDTH,
-    empty_table, fill_row, fill_table, pull_back, view_vector,
+    A11,
+    AMPLITUDE,
+    B1,
+    B2,
+    C11,
+    C12,
+    C22,
+    FOOT_U,
+    FOOT_V,
+    PART_U,
+    PART_V,
+    TABLE_COLUMNS,
+    VIEW_NUMBERS,
+    WIDTH,
+    K,
+    M,
+    empty_table,
+    fill_distances,
+    fill_row,
+    fill_table,
+    pull_back,
+    pull_back_distances,
+    view_vector,
 )  # fmt: skip
 from VesselFlowGSLib.gaussians.backends.numba.simd import (
-    LANES, at_most, exponential, first, load, ramp, root, spread, store, total,
+    LANES,
+    at_most,
+    exponential,
+    first,
+    load,
+    ramp,
+    root,
+    spread,
+    store,
+    total,
 )  # fmt: skip
 from VesselFlowGSLib.gaussians.backends.numba.threads import COMPILED, ranges, run
 from VesselFlowGSLib.gaussians.footprint import PIXEL_VARIANCE
@@ -39,7 +69,7 @@ DEEPEST = np.float32(-80)  # exponent; below, the falloff is nothing
 
 
 @nb.njit(inline="always", **FAST)
-def _span(row, dv, cut2, columns):  # type: ignore[no-untyped-def]
+def _span(row, dv, cut2, columns):
     """First and last column of a footprint on an image row, the square's centre and what the row adds to it."""
     centre = -row[K] * dv
     rest = row[M] * dv * dv
@@ -55,7 +85,7 @@ def _span(row, dv, cut2, columns):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(**FAST)
-def _forward_one(low, high, table, spans, distances, image, columns, cut2):  # type: ignore[no-untyped-def]
+def _forward_one(low, high, table, spans, distances, image, columns, cut2):
     """Adds unit weights into image rows low ... high - 1; image and distances (rows, columns + LANES)."""
     stride = columns + LANES
     steps = ramp()
@@ -81,7 +111,7 @@ def _forward_one(low, high, table, spans, distances, image, columns, cut2):  # t
 
 
 @nb.njit(**FAST)
-def _forward_frames(low, high, table, spans, distances, weights, image, columns, cut2):  # type: ignore[no-untyped-def]
+def _forward_frames(low, high, table, spans, distances, weights, image, columns, cut2):
     """Adds weights (N, T) into image rows low ... high - 1 of (rows, columns, T), T a multiple of LANES."""
     stride, frames = columns + LANES, weights.shape[1]
     steps = ramp()
@@ -112,7 +142,7 @@ def _forward_frames(low, high, table, spans, distances, weights, image, columns,
 
 
 @nb.njit(inline="always", **FAST)
-def _row_gradient(g, row, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, e4, e5):  # type: ignore[no-untyped-def]
+def _row_gradient(g, row, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, e4, e5):
     """The gradient (11,) of a footprint from the moments over its pixels."""
     a, a11 = float(row[AMPLITUDE]), float(row[A11])
     a12 = row[K] * a11
@@ -126,7 +156,7 @@ def _row_gradient(g, row, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, e4, e5):  # ty
 
 
 @nb.njit(**FAST)
-def _backward_one(  # type: ignore[no-untyped-def]
+def _backward_one(
     low, high, part, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, distances, gradient,
     scale, to_scale, geometry, to_mean, to_log_sigma, to_quaternion, to_density, to_view,
 ):  # fmt: skip
@@ -180,7 +210,7 @@ def _backward_one(  # type: ignore[no-untyped-def]
 
 
 @nb.njit(**FAST)
-def _backward_frames(  # type: ignore[no-untyped-def]
+def _backward_frames(
     low, high, part, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, distances, gradient,
     weights, to_weights, geometry, to_mean, to_log_sigma, to_quaternion, to_density, to_view,
 ):  # fmt: skip
@@ -243,7 +273,7 @@ def _backward_frames(  # type: ignore[no-untyped-def]
 
 
 @nb.njit(**COMPILED)
-def _row_work(table, spans, work):  # type: ignore[no-untyped-def]
+def _row_work(table, spans, work):
     """What each image row costs, about: adds to work (rows + 1,) the differences from row to row."""
     for i in range(len(table)):
         if spans[i, 0] <= spans[i, 1]:
@@ -308,10 +338,10 @@ def _backward(
     into: tuple[Floats, ...],
     to_weights: Floats,
 ) -> NDArray[np.float64]:
-    """Adds the adjoint of one view to the gradients; returns what its vector gets (19,)."""
+    """Adds the adjoint of one view to the gradients; returns what its vector gets (23,)."""
     count, frames = weights.shape
     parts = ranges(count, -(-count // GAUSSIANS_PER_PART))
-    to_view = np.zeros((len(parts), VIEW_GRADIENTS))
+    to_view = np.zeros((len(parts), VIEW_NUMBERS))
     jobs = [(low, high, k) for k, (low, high) in enumerate(parts)]
     view = (call.vector, call.cut, call.variance, call.rows, call.columns, call.distances)
     if frames == 1:
@@ -346,7 +376,7 @@ def _array(x: Tensor) -> Floats:
 
 
 class _Project(torch.autograd.Function):
-    """One view: Gaussians, weights (N, T), what the kernels know of the view (20,), distances (rows, columns)."""
+    """One view: Gaussians, weights (N, T), and what the kernels know of the view (23,)."""
 
     @staticmethod
     def forward(
@@ -357,48 +387,43 @@ class _Project(torch.autograd.Function):
         density: Tensor,
         weights: Tensor,
         vector: Tensor,
-        distances: Tensor,
+        size: tuple[int, int],
         cut: float,
         aperture: bool,
         threads: int,
     ) -> Tensor:
-        rows, columns = distances.shape
-        padded = np.zeros((rows, columns + LANES), np.float32)
-        padded[:, :columns] = distances.detach().numpy()
-        variance = PIXEL_VARIANCE if aperture else 0.0
+        rows, columns = size
         knows = vector.detach().double().contiguous().numpy()
-        call = _Call(knows, padded, rows, columns, float(cut), variance, threads)
+        distances = np.empty((rows, columns + LANES), np.float32)
+        fill_distances(knows, rows, columns, distances)
+        call = _Call(knows, distances, rows, columns, float(cut), PIXEL_VARIANCE if aperture else 0.0, threads)
         gaussians = tuple(_array(x) for x in (mean, log_sigma, quaternion, density))
         image = torch.from_numpy(np.ascontiguousarray(_forward(gaussians, _array(weights), call)))
         ctx.call = call
-        kept = image if ctx.needs_input_grad[6] else image.new_zeros(0)
-        ctx.save_for_backward(mean, log_sigma, quaternion, density, weights, distances, kept)
+        kept = image if ctx.needs_input_grad[5] else image.new_zeros(0)
+        ctx.save_for_backward(mean, log_sigma, quaternion, density, weights, kept)
         return image
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, image_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        *given, weights, distances, image = ctx.saved_tensors
+        *given, weights, image = ctx.saved_tensors
+        call: _Call = ctx.call
         gaussians = tuple(_array(x) for x in given)
         into, to_weights = tuple(np.zeros_like(x) for x in gaussians), np.zeros(weights.shape, np.float32)
         geometry = any(ctx.needs_input_grad[k] for k in (0, 1, 2, 3, 5))
-        to_view = _backward(
-            gaussians, _array(weights), _array(image_gradient), ctx.call, geometry, into, to_weights
-        )  # fmt: skip
-        to_distances = None
-        if ctx.needs_input_grad[6]:
-            to_distances = (image_gradient * image).sum(-1).to(distances.dtype) / distances
-        to_vector = torch.from_numpy(np.append(to_view, 0.0))  # the receptor's distance only decides what is seen
-        return (
-            *(torch.from_numpy(x) for x in into), torch.from_numpy(to_weights), to_vector, to_distances,
-            None, None, None,
-        )  # fmt: skip
+        to_view = _backward(gaussians, _array(weights), _array(image_gradient), call, geometry, into, to_weights)
+        if ctx.needs_input_grad[5]:
+            squared = call.distances[:, : call.columns].astype(np.float64) ** 2
+            to_view += pull_back_distances(call.vector, _array((image_gradient * image).sum(-1)) / squared)
+        tensors = (torch.from_numpy(x) for x in (*into, to_weights, to_view))
+        return (*tensors, None, None, None, None)
 
 
 def _one(gaussians: Parameters, view: View, weights: Tensor, cut: float, aperture: bool, threads: int) -> Tensor:
-    image: Tensor = _Project.apply(  # type: ignore[no-untyped-call]
+    image: Tensor = _Project.apply(
         gaussians.mean, gaussians.log_sigma, gaussians.quaternion, gaussians.density, weights, view_vector(view),
-        view.pixel_distances(), cut, aperture, threads,
+        (view.rows, view.columns), cut, aperture, threads,
     )  # fmt: skip
     return image
 

@@ -34,7 +34,7 @@ lanes8 = _Lanes8()
 @register_model(_Lanes8)
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _FLOATS)  # type: ignore[no-untyped-call]
+        super().__init__(manager, kind, _FLOATS)
 
 
 def _floats(value: float) -> ir.Constant:
@@ -69,7 +69,7 @@ def _arithmetic(instruction: str) -> Any:
 
 
 def _overload(symbol: Callable[..., Any], compute: Any) -> None:
-    def chosen(x, y):  # type: ignore[no-untyped-def]  # numba wants the signature of the lambda
+    def chosen(x, y):  # numba wants the signature of the lambda
         if isinstance(x, _Lanes8) or isinstance(y, _Lanes8):
             return lambda x, y: compute(x, y)
         return None
