@@ -1,0 +1,284 @@
+"""Kernels that add footprints into images, and gather the image's gradient over them; eight pixels at a time.
+
+Images, distances and gradients of one frame are (rows, columns + LANES): a block of lanes may reach over a row's end.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+
+from VesselFlowGSLib.gaussians.backends.numba.footprint import (
+    A11,
+    AMPLITUDE,
+    B1,
+    B2,
+    C11,
+    C12,
+    C22,
+    FOOT_U,
+    FOOT_V,
+    PART_U,
+    PART_V,
+    TABLE_COLUMNS,
+    WIDTH,
+    K,
+    M,
+    fill_row,
+    pull_back,
+)  # fmt: skip
+from VesselFlowGSLib.gaussians.backends.numba.simd import (
+    LANES,
+    at_most,
+    exponential,
+    first,
+    load,
+    ramp,
+    root,
+    spread,
+    store,
+    total,
+)  # fmt: skip
+from VesselFlowGSLib.gaussians.backends.numba.threads import COMPILED
+
+FAST = {"fastmath": True, **COMPILED}
+ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
+DEEPEST = np.float32(-80)  # exponent; below, the falloff is nothing
+
+
+@nb.njit(inline="always", **FAST)
+def _span(foot_u, part_u, centre, room, columns):
+    """First and last column of a footprint on an image row: those less than sqrt(room) from its centre there."""
+    half = np.float32(math.sqrt(room))
+    foot = foot_u + (part_u + centre)
+    low = max(np.float32(0), np.float32(math.ceil(foot - half)))
+    high = min(np.float32(columns - 1), np.float32(math.floor(foot + half)))
+    return int(low), int(high)
+
+
+@nb.njit(**FAST)
+def forward_one(low, high, table, spans, distances, image, columns, cut2):
+    """Adds unit weights into image rows low ... high - 1; image and distances (rows, columns + LANES)."""
+    stride = columns + LANES
+    steps = ramp()
+    for i in range(len(table)):
+        first_row, last_row = max(low, spans[i, 0]), min(high - 1, spans[i, 1])
+        if first_row > last_row:
+            continue
+        row = table[i]
+        foot_u, part_u, foot_v, part_v = row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V]
+        a11, k_, m_, b1, b2 = row[A11], row[K], row[M], row[B1], row[B2]
+        c11, c12, c22, amplitude = row[C11], row[C12], row[C22], row[AMPLITUDE]
+        per_a11 = ONE / a11
+        for y in range(first_row, last_row + 1):
+            dv = (np.float32(y) - foot_v) - part_v
+            centre, rest = -k_ * dv, m_ * dv * dv
+            room = (cut2 - rest) * per_a11
+            if room <= ZERO:
+                continue
+            x0, x1 = _span(foot_u, part_u, centre, room, columns)
+            constant = ONE + (TWO * b2 + c22 * dv) * dv
+            slope = TWO * (b1 + c12 * dv)
+            for x in range(x0, x1 + 1, LANES):
+                du = steps + ((np.float32(x) - foot_u) - part_u)
+                apart = du - centre
+                inverse = ONE / ((du * c11 + slope) * du + constant)
+                exponent = (apart * apart * a11 + rest) * inverse
+                at = y * stride + x
+                value = load(distances, at) * root(inverse) * exponential(at_most(exponent, -DEEPEST) * -HALF)
+                store(image, at, load(image, at) + first(value * amplitude, x1 - x))
+
+
+@nb.njit(**FAST)
+def forward_frames(low, high, table, spans, order, distances, weights, image, columns, cut2):
+    """Adds weights (N, T) into image rows low ... high - 1 of (rows, columns, T), T a multiple of LANES."""
+    stride, frames = columns + LANES, weights.shape[1]
+    steps = ramp()
+    values = np.empty(LANES, np.float32)
+    for i in order:
+        first_row, last_row = max(low, spans[i, 0]), min(high - 1, spans[i, 1])
+        if first_row > last_row:
+            continue
+        row = table[i]
+        foot_u, part_u, foot_v, part_v = row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V]
+        a11, k_, m_, b1, b2 = row[A11], row[K], row[M], row[B1], row[B2]
+        c11, c12, c22, amplitude = row[C11], row[C12], row[C22], row[AMPLITUDE]
+        per_a11 = ONE / a11
+        for y in range(first_row, last_row + 1):
+            dv = (np.float32(y) - foot_v) - part_v
+            centre, rest = -k_ * dv, m_ * dv * dv
+            room = (cut2 - rest) * per_a11
+            if room <= ZERO:
+                continue
+            x0, x1 = _span(foot_u, part_u, centre, room, columns)
+            constant = ONE + (TWO * b2 + c22 * dv) * dv
+            slope = TWO * (b1 + c12 * dv)
+            for x in range(x0, x1 + 1, LANES):
+                du = steps + ((np.float32(x) - foot_u) - part_u)
+                apart = du - centre
+                inverse = ONE / ((du * c11 + slope) * du + constant)
+                exponent = (apart * apart * a11 + rest) * inverse
+                value = load(distances, y * stride + x) * root(inverse)
+                value = value * exponential(at_most(exponent, -DEEPEST) * -HALF)
+                store(values, 0, value * amplitude)
+                for k in range(min(LANES, x1 + 1 - x)):
+                    at = (y * columns + x + k) * frames
+                    for t in range(0, frames, LANES):
+                        store(image, at + t, load(image, at + t) + load(weights, i * frames + t) * values[k])
+
+
+@nb.njit(inline="always", **FAST)
+def _row_gradient(g, row, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, e4, e5):
+    """The gradient (11,) of a footprint from the moments over its pixels."""
+    a, a11 = float(row[AMPLITUDE]), float(row[A11])
+    a12 = row[K] * a11
+    a22 = row[M] + row[K] * a12
+    g[0] = a * (a11 * s1 + a12 * s2 - row[B1] * e0 - row[C11] * e1 - row[C12] * e2)
+    g[1] = a * (a12 * s1 + a22 * s2 - row[B2] * e0 - row[C12] * e1 - row[C22] * e2)
+    g[2], g[3], g[4] = -0.5 * a * s3, -a * s4, -0.5 * a * s5
+    g[5], g[6] = a * e1, a * e2
+    g[7], g[8], g[9] = 0.5 * a * e3, a * e4, 0.5 * a * e5
+    g[10] = s0
+
+
+@nb.njit(**FAST)
+def backward_one(
+    low, high, part, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, distances, gradient,
+    scale, to_scale, geometry, to_mean, to_log_sigma, to_quaternion, to_density, to_view,
+):  # fmt: skip
+    """The adjoint for Gaussians low ... high - 1, whose amplitudes were multiplied by scale (N,)."""
+    stride, cut2 = columns + LANES, np.float32(cut * cut)
+    steps, zero = ramp(), spread(np.float32(0))
+    row, g = np.empty(TABLE_COLUMNS, np.float32), np.empty(11, np.float64)
+    for i in range(low, high):
+        first_row, last_row = fill_row(
+            row, i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns
+        )  # fmt: skip
+        if first_row > last_row:
+            continue
+        foot_u, part_u, foot_v, part_v = row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V]
+        a11, k_, m_, b1, b2 = row[A11], row[K], row[M], row[B1], row[B2]
+        c11, c12, c22, amplitude = row[C11], row[C12], row[C22], row[AMPLITUDE]
+        per_a11 = ONE / a11
+        s0, s1, s2, s3, s4, s5 = zero, zero, zero, zero, zero, zero
+        e0, e1, e2, e3, e4, e5 = zero, zero, zero, zero, zero, zero
+        for y in range(first_row, last_row + 1):
+            dv = (np.float32(y) - foot_v) - part_v
+            centre, rest = -k_ * dv, m_ * dv * dv
+            room = (cut2 - rest) * per_a11
+            if room <= ZERO:
+                continue
+            x0, x1 = _span(foot_u, part_u, centre, room, columns)
+            constant = ONE + (TWO * b2 + c22 * dv) * dv
+            slope = TWO * (b1 + c12 * dv)
+            # Moments of the row; the powers of dv come in once a row.
+            v0, t0, t1, t2, m0, m1, m2 = zero, zero, zero, zero, zero, zero, zero
+            for x in range(x0, x1 + 1, LANES):
+                du = steps + ((np.float32(x) - foot_u) - part_u)
+                apart = du - centre
+                inverse = ONE / ((du * c11 + slope) * du + constant)
+                exponent = at_most((apart * apart * a11 + rest) * inverse, -DEEPEST)
+                at = y * stride + x
+                value = load(distances, at) * root(inverse) * exponential(exponent * -HALF)
+                value = value * first(load(gradient, at), x1 - x)
+                t = value * inverse
+                m = t * (exponent - ONE)
+                td, md = t * du, m * du
+                v0, t0, t1, t2 = v0 + value, t0 + t, t1 + td, t2 + td * du
+                m0, m1, m2 = m0 + m, m1 + md, m2 + md * du
+            s0, s1, s2, s3, s4, s5 = s0 + v0, s1 + t1, s2 + t0 * dv, s3 + t2, s4 + t1 * dv, s5 + t0 * (dv * dv)
+            e0, e1, e2, e3, e4, e5 = e0 + m0, e1 + m1, e2 + m0 * dv, e3 + m2, e4 + m1 * dv, e5 + m0 * (dv * dv)
+        sum0 = total(s0)
+        to_scale[i] += amplitude * sum0
+        if geometry:
+            w = scale[i]
+            _row_gradient(
+                g, row, w * sum0, w * total(s1), w * total(s2), w * total(s3), w * total(s4), w * total(s5),
+                w * total(e0), w * total(e1), w * total(e2), w * total(e3), w * total(e4), w * total(e5),
+            )  # fmt: skip
+            pull_back(
+                i, g, mean, log_sigma, quaternion, density, view, variance,
+                to_mean, to_log_sigma, to_quaternion, to_density, to_view[part],
+            )  # fmt: skip
+
+
+@nb.njit(**FAST)
+def backward_frames(
+    low, high, part, order, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, distances,
+    gradient, weights, to_weights, geometry, to_mean, to_log_sigma, to_quaternion, to_density, to_view,
+):  # fmt: skip
+    """The adjoint for Gaussians order[low:high] with weights (N, T); gradient (rows, columns, T)."""
+    stride, frames, cut2 = columns + LANES, weights.shape[1], np.float32(cut * cut)
+    steps, zero = ramp(), spread(np.float32(0))
+    row, g = np.empty(TABLE_COLUMNS, np.float32), np.empty(11, np.float64)
+    values, seen = np.empty(LANES, np.float32), np.zeros(LANES, np.float32)
+    for i in order[low:high]:
+        first_row, last_row = fill_row(
+            row, i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns
+        )  # fmt: skip
+        if first_row > last_row:
+            continue
+        foot_u, part_u, foot_v, part_v = row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V]
+        a11, k_, m_, b1, b2 = row[A11], row[K], row[M], row[B1], row[B2]
+        c11, c12, c22, amplitude = row[C11], row[C12], row[C22], row[AMPLITUDE]
+        per_a11 = ONE / a11
+        s0, s1, s2, s3, s4, s5 = zero, zero, zero, zero, zero, zero
+        e0, e1, e2, e3, e4, e5 = zero, zero, zero, zero, zero, zero
+        for y in range(first_row, last_row + 1):
+            dv = (np.float32(y) - foot_v) - part_v
+            centre, rest = -k_ * dv, m_ * dv * dv
+            room = (cut2 - rest) * per_a11
+            if room <= ZERO:
+                continue
+            x0, x1 = _span(foot_u, part_u, centre, room, columns)
+            constant = ONE + (TWO * b2 + c22 * dv) * dv
+            slope = TWO * (b1 + c12 * dv)
+            for x in range(x0, x1 + 1, LANES):
+                du = steps + ((np.float32(x) - foot_u) - part_u)
+                apart = du - centre
+                inverse = ONE / ((du * c11 + slope) * du + constant)
+                exponent = at_most((apart * apart * a11 + rest) * inverse, -DEEPEST)
+                value = load(distances, y * stride + x) * root(inverse) * exponential(exponent * -HALF)
+                store(values, 0, value * amplitude)
+                count = min(LANES, x1 + 1 - x)
+                for k in range(count):
+                    at = (y * columns + x + k) * frames
+                    of_frames = zero
+                    for t in range(0, frames, LANES):
+                        g_t = load(gradient, at + t)
+                        store(
+                            to_weights, i * frames + t, load(to_weights, i * frames + t) + g_t * values[k]
+                        )  # fmt: skip
+                        of_frames = of_frames + g_t * load(weights, i * frames + t)
+                    if geometry:
+                        seen[k] = total(of_frames)
+                if geometry:
+                    value = value * first(load(seen, 0), count - 1)
+                    t_ = value * inverse
+                    m = t_ * (exponent - ONE)
+                    td, md = t_ * du, m * du
+                    s0, s1, s2 = s0 + value, s1 + td, s2 + t_ * dv
+                    s3, s4, s5 = s3 + td * du, s4 + td * dv, s5 + t_ * (dv * dv)
+                    e0, e1, e2 = e0 + m, e1 + md, e2 + m * dv
+                    e3, e4, e5 = e3 + md * du, e4 + md * dv, e5 + m * (dv * dv)
+        if geometry:
+            _row_gradient(
+                g, row, total(s0), total(s1), total(s2), total(s3), total(s4), total(s5),
+                total(e0), total(e1), total(e2), total(e3), total(e4), total(e5),
+            )  # fmt: skip
+            pull_back(
+                i, g, mean, log_sigma, quaternion, density, view, variance,
+                to_mean, to_log_sigma, to_quaternion, to_density, to_view[part],
+            )  # fmt: skip
+
+
+@nb.njit(**COMPILED)
+def row_work(table, spans, work):
+    """What each image row costs, about: adds to work (rows + 1,) the differences from row to row."""
+    for i in range(len(table)):
+        if spans[i, 0] <= spans[i, 1]:
+            cost = 2.0 + min(table[i, WIDTH], 1e4) / 4
+            work[spans[i, 0]] += cost
+            work[spans[i, 1] + 1] -= cost
