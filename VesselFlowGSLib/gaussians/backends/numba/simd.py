@@ -210,3 +210,37 @@ def total(typing: Any, x: Any) -> Any:
         return builder.extract_element(value, ir.Constant(_INT, 0))
 
     return types.float32(lanes8), generate
+
+
+@intrinsic
+def totals(typing: Any, array: Any) -> Any:
+    """The sums of eight times eight elements of a flat array: lane k holds that of elements 8 k ... 8 k + 7."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        rows = []
+        for k in (0, 4, 2, 6, 1, 5, 3, 7):  # the rounds leave the rows in bit-reversed order
+            at = builder.bitcast(builder.gep(data, [ir.Constant(ir.IntType(64), k * LANES)]), _FLOATS.as_pointer())
+            rows.append(builder.load(at, align=4))
+        # Each round adds the halves of two rows side by side, until one row is left.
+        width = LANES // 2
+        while width:
+            low, high = [], []
+            for block in range(0, LANES, 2 * width):
+                low += range(block, block + width)
+                high += range(block + width, block + 2 * width)
+            halves = [low + [LANES + i for i in low], high + [LANES + i for i in high]]
+            step = len(rows) // 2
+            joined = []
+            for k in range(step):
+                a, b = (
+                    builder.shuffle_vector(
+                        rows[k], rows[k + step], ir.Constant(_INTS, [ir.Constant(_INT, i) for i in half])
+                    )
+                    for half in halves
+                )
+                joined.append(builder.fadd(a, b, flags=_FAST))
+            rows, width = joined, width // 2
+        return rows[0]
+
+    return lanes8(array), generate

@@ -40,6 +40,7 @@ from VesselFlowGSLib.gaussians.backends.numba.simd import (
     spread,
     store,
     total,
+    totals,
 )  # fmt: skip
 from VesselFlowGSLib.gaussians.backends.numba.threads import COMPILED
 
@@ -213,7 +214,7 @@ def backward_frames(
     stride, frames, cut2 = columns + LANES, weights.shape[1], np.float32(cut * cut)
     steps, zero = ramp(), spread(np.float32(0))
     row, g = np.empty(TABLE_COLUMNS, np.float32), np.empty(11, np.float64)
-    values, seen = np.empty(LANES, np.float32), np.zeros(LANES, np.float32)
+    values, of_frames = np.empty(LANES, np.float32), np.zeros(LANES * LANES, np.float32)
     for i in order[low:high]:
         first_row, last_row = fill_row(
             row, i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns
@@ -241,21 +242,33 @@ def backward_frames(
                 inverse = ONE / ((du * c11 + slope) * du + constant)
                 exponent = at_most((apart * apart * a11 + rest) * inverse, -DEEPEST)
                 value = load(distances, y * stride + x) * root(inverse) * exponential(exponent * -HALF)
-                store(values, 0, value * amplitude)
+                # Four pixels at a time, so that the sums over pixels do not wait for their own last store. Where fewer
+                # are left the last one is read again, with nothing.
                 count = min(LANES, x1 + 1 - x)
-                for k in range(count):
-                    at = (y * columns + x + k) * frames
-                    of_frames = zero
-                    for t in range(0, frames, LANES):
-                        g_t = load(gradient, at + t)
-                        store(
-                            to_weights, i * frames + t, load(to_weights, i * frames + t) + g_t * values[k]
-                        )  # fmt: skip
-                        of_frames = of_frames + g_t * load(weights, i * frames + t)
-                    if geometry:
-                        seen[k] = total(of_frames)
+                store(values, 0, first(value * amplitude, count - 1))
+                for k in range(0, count, 4):
+                    at0, at1 = (y * columns + x + k) * frames, (y * columns + x + min(k + 1, count - 1)) * frames
+                    at2 = (y * columns + x + min(k + 2, count - 1)) * frames
+                    at3 = (y * columns + x + min(k + 3, count - 1)) * frames
+                    f0, f1, f2, f3 = zero, zero, zero, zero
+                    for t in range(i * frames, (i + 1) * frames, LANES):
+                        w, of_pixels = load(weights, t), load(to_weights, t)
+                        g0, g1, g2, g3 = (
+                            load(gradient, at0),
+                            load(gradient, at1),
+                            load(gradient, at2),
+                            load(gradient, at3),
+                        )
+                        of_pixels = of_pixels + g0 * values[k] + g1 * values[k + 1]
+                        store(to_weights, t, of_pixels + (g2 * values[k + 2] + g3 * values[k + 3]))
+                        f0, f1, f2, f3 = f0 + g0 * w, f1 + g1 * w, f2 + g2 * w, f3 + g3 * w
+                        at0, at1, at2, at3 = at0 + LANES, at1 + LANES, at2 + LANES, at3 + LANES
+                    store(of_frames, k * LANES, f0)
+                    store(of_frames, (k + 1) * LANES, f1)
+                    store(of_frames, (k + 2) * LANES, f2)
+                    store(of_frames, (k + 3) * LANES, f3)
                 if geometry:
-                    value = value * first(load(seen, 0), count - 1)
+                    value = value * first(totals(of_frames), count - 1)
                     t_ = value * inverse
                     m = t_ * (exponent - ONE)
                     td, md = t_ * du, m * du
