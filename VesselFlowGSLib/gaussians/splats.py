@@ -21,11 +21,12 @@ from torch import Tensor
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 from VesselFlowGSLib.gaussians.footprint import PIXEL_VARIANCE
 from VesselFlowGSLib.gaussians.parameters import Parameters
+from VesselFlowGSLib.gaussians.views import View
 
 Array = NDArray[np.float64]
 
 LARGEST_ALPHA = 0.999  # of one splat on one pixel: what lies behind is never quite gone, so that its order matters
-LEAST_TRANSMITTANCE = 1e-4  # below it nothing more is drawn on a pixel; a tenth of half a step of eight bits
+LEAST_TRANSMITTANCE = 1e-4  # below it nothing more is drawn on a pixel; a fortieth of a step of eight bits
 
 # A uniform triangle's covariance times this: neighbours overlap to a sheet that is even to a few percent.
 SHEET_SPREAD = 4.0
@@ -163,9 +164,12 @@ def joined(first: Splats, second: Splats) -> Splats:
     )  # fmt: skip
 
 
-def faded(opacity: Tensor, table: Tensor, aperture: bool = True) -> Tensor:
-    """(M,) opacity at the centre of the footprints of a (M, 11) table made with or without the pixel's aperture."""
-    if not aperture:
-        return opacity
+def faded(opacity: Tensor, table: Tensor) -> Tensor:
+    """(M,) opacity at the centre of footprints whose (M, 11) table was made with the pixel's aperture."""
     a11, a12, a22 = (PIXEL_VARIANCE * table[:, k] for k in (2, 3, 4))
     return opacity * ((1 - a11) * (1 - a22) - a12 * a12).clamp(min=0).sqrt()
+
+
+def depths(mean: Tensor, view: View) -> Tensor:
+    """(N,) depth along the view's normal, in parts of the distance to its plane, in the view's precision."""
+    return (mean.to(view.source.dtype) - view.source) @ view.projection[2]

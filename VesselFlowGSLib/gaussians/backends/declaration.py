@@ -56,9 +56,9 @@ class Backend:
 
 BOTH = ("float32", "float64")
 BACKENDS: tuple[Backend, ...] = (
-    Backend("numba", ("project",), ("cpu",), ("float32",), 30, library="numba"),
-    Backend("torch", ("project", "density"), ("cpu", "cuda", "mps", "xpu"), BOTH, 40),
-    Backend("reference", ("project",), ("cpu",), BOTH, -1, differentiable=False),
+    Backend("numba", ("project", "composite"), ("cpu",), ("float32",), 30, library="numba"),
+    Backend("torch", ("project", "density", "composite"), ("cpu", "cuda", "mps", "xpu"), BOTH, 40),
+    Backend("reference", ("project", "composite"), ("cpu",), BOTH, -1, differentiable=False),
 )
 OPERATORS = ("project", "density", "composite")
 

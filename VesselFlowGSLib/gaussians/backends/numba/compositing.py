@@ -1,0 +1,109 @@
+"""Kernels that lay splats over each other from front to back, eight pixels at a time."""
+
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+
+from VesselFlowGSLib.gaussians.backends.numba.footprint import (
+    A11,
+    AMPLITUDE,
+    B1,
+    B2,
+    C11,
+    C12,
+    C22,
+    EXACT,
+    FOOT_U,
+    FOOT_V,
+    PART_U,
+    PART_V,
+    TABLE_COLUMNS,
+    K,
+    M,
+    fill_row,
+)  # fmt: skip
+from VesselFlowGSLib.gaussians.backends.numba.simd import (
+    LANES,
+    at_most,
+    exponential,
+    first,
+    load,
+    ramp,
+    store,
+    total,
+)  # fmt: skip
+from VesselFlowGSLib.gaussians.backends.numba.splatting import DEEPEST, FAST, HALF, ONE, TWO, ZERO, _span
+from VesselFlowGSLib.gaussians.splats import LARGEST_ALPHA, LEAST_TRANSMITTANCE
+
+DENSEST, LEAST = np.float32(LARGEST_ALPHA), np.float32(LEAST_TRANSMITTANCE)
+
+
+@nb.njit(**EXACT)
+def fill_splats(
+    low, high, mean, log_sigma, quaternion, opacity, view, cut, variance, rows, columns, table, spans
+):  # fmt: skip
+    """Rows low ... high - 1 of the table, with the opacity at the centre of the footprint as the amplitude."""
+    row = np.empty(TABLE_COLUMNS, np.float64)
+    for i in range(low, high):
+        first_row, last_row = fill_row(
+            row, i, mean, log_sigma, quaternion, opacity, view, cut, variance, rows, columns
+        )  # fmt: skip
+        b_a11, b_m = variance * row[A11], variance * row[M]
+        kept = 1.0 - b_a11 - b_m - b_a11 * row[K] * row[K] + b_a11 * b_m
+        row[AMPLITUDE] = min(max(opacity[i], 0.0), 1.0) * math.sqrt(max(kept, 0.0))
+        for k in range(TABLE_COLUMNS):
+            table[i, k] = row[k]
+        spans[i, 0], spans[i, 1] = first_row, last_row
+
+
+@nb.njit(**FAST)
+def lay(low, high, table, spans, colour, columns, cut2, planes, picture):
+    """Image rows low ... high - 1 of the picture (rows, columns, 4), from splats in the order of their depth.
+
+    planes (4, rows, columns + LANES): red, green, blue, all zero, and what is left of the light, all one.
+    """
+    stride = columns + LANES
+    plane = planes.shape[1] * stride
+    steps = ramp()
+    for i in range(len(table)):
+        first_row, last_row = max(low, spans[i, 0]), min(high - 1, spans[i, 1])
+        if first_row > last_row:
+            continue
+        row = table[i]
+        foot_u, part_u, foot_v, part_v = row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V]
+        a11, k_, m_, b1, b2 = row[A11], row[K], row[M], row[B1], row[B2]
+        c11, c12, c22, opacity = row[C11], row[C12], row[C22], row[AMPLITUDE]
+        red, green, blue = colour[i, 0], colour[i, 1], colour[i, 2]
+        per_a11 = ONE / a11
+        for y in range(first_row, last_row + 1):
+            dv = (np.float32(y) - foot_v) - part_v
+            centre, rest = -k_ * dv, m_ * dv * dv
+            room = (cut2 - rest) * per_a11
+            if room <= ZERO:
+                continue
+            x0, x1 = _span(foot_u, part_u, centre, room, columns)
+            constant = ONE + (TWO * b2 + c22 * dv) * dv
+            slope = TWO * (b1 + c12 * dv)
+            for x in range(x0, x1 + 1, LANES):
+                at = y * stride + x
+                left = load(planes, at + 3 * plane)
+                if total(left) < LEAST:
+                    continue
+                du = steps + ((np.float32(x) - foot_u) - part_u)
+                apart = du - centre
+                exponent = (apart * apart * a11 + rest) / ((du * c11 + slope) * du + constant)
+                hidden = exponential(at_most(exponent, -DEEPEST) * -HALF) * opacity
+                hidden = first(at_most(hidden, DENSEST), x1 - x)
+                seen = hidden * left
+                store(planes, at + 3 * plane, left - seen)
+                store(planes, at, load(planes, at) + seen * red)
+                store(planes, at + plane, load(planes, at + plane) + seen * green)
+                store(planes, at + 2 * plane, load(planes, at + 2 * plane) + seen * blue)
+    for y in range(low, high):
+        for x in range(columns):
+            for k in range(3):
+                picture[y, x, k] = planes[k, y, x]
+            picture[y, x, 3] = ONE - planes[3, y, x]
