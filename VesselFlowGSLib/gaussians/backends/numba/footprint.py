@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from VesselFlowGSLib.gaussians.backends.numba.kernel import kernel
 from VesselFlowGSLib.gaussians.backends.numba.threads import COMPILED
 from VesselFlowGSLib.gaussians.footprint import LARGEST_LOG_SIGMA, SMALLEST_LOG_SIGMA, SMALLEST_QUATERNION
 from VesselFlowGSLib.gaussians.views import View
@@ -45,7 +45,7 @@ def view_vector(view: View) -> Tensor:
     )  # fmt: skip
 
 
-@nb.njit(inline="always", **EXACT)
+@kernel(**EXACT)
 def _formed(i, mean, log_sigma, quaternion, density):
     """Whether a Gaussian is finite, turned by something, and not too large to be computed with."""
     sum_of_squares = 0.0
@@ -58,7 +58,7 @@ def _formed(i, mean, log_sigma, quaternion, density):
     return finite and math.sqrt(sum_of_squares) > SMALLEST_QUATERNION and largest < LARGEST_LOG_SIGMA
 
 
-@nb.njit(inline="always", **EXACT)
+@kernel(**EXACT)
 def _whitening(i, log_sigma, quaternion):
     """Rows of L = diag(1 / sigma) R^T, and the inverse sigmas."""
     a, b = float(quaternion[i, 0]), float(quaternion[i, 1])
@@ -75,7 +75,7 @@ def _whitening(i, log_sigma, quaternion):
     )  # fmt: skip
 
 
-@nb.njit(inline="always", **EXACT)
+@kernel(**EXACT)
 def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns):
     """One row of the table; returns the first and the last image row that the footprint touches (1, 0: none)."""
     for j in range(TABLE_COLUMNS):
@@ -120,7 +120,7 @@ def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, 
     return int(max(0.0, math.ceil(v - half_v))), int(min(rows - 1.0, math.floor(v + half_v)))
 
 
-@nb.njit(**EXACT)
+@kernel(**EXACT)
 def fill_table(first, last, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, table, spans):
     """Rows first ... last - 1 of the table, and the image rows (N, 2) that each footprint touches."""
     for i in range(first, last):
@@ -130,7 +130,7 @@ def fill_table(first, last, mean, log_sigma, quaternion, density, view, cut, var
         spans[i, 0], spans[i, 1] = low, high
 
 
-@nb.njit(inline="always", **EXACT)
+@kernel(**EXACT)
 def pull_back(
     i, g, mean, log_sigma, quaternion, density, view, variance,
     to_mean, to_log_sigma, to_quaternion, to_density, to_view,
@@ -251,7 +251,7 @@ def pull_back(
     to_view[VOLUME] += 2 * g_log_det / view[VOLUME]
 
 
-@nb.njit(**EXACT)
+@kernel(**EXACT)
 def fill_distances(view, rows, columns, distances):
     """Distances from the source to the pixels (rows, at least columns), mm; what is beyond the columns is set too."""
     for y in range(rows):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
 from VesselFlowGSLib.gaussians.backends.numba.footprint import (
@@ -29,6 +28,7 @@ from VesselFlowGSLib.gaussians.backends.numba.footprint import (
     fill_row,
     pull_back,
 )  # fmt: skip
+from VesselFlowGSLib.gaussians.backends.numba.kernel import kernel
 from VesselFlowGSLib.gaussians.backends.numba.simd import (
     LANES,
     at_most,
@@ -49,7 +49,7 @@ ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32
 DEEPEST = np.float32(-80)  # exponent; below, the falloff is nothing
 
 
-@nb.njit(inline="always", **FAST)
+@kernel(**FAST)
 def _span(foot_u, part_u, centre, room, columns):
     """First and last column of a footprint on an image row: those less than sqrt(room) from its centre there."""
     half = np.float32(math.sqrt(room))
@@ -59,7 +59,7 @@ def _span(foot_u, part_u, centre, room, columns):
     return int(low), int(high)
 
 
-@nb.njit(**FAST)
+@kernel(**FAST)
 def forward_one(low, high, table, spans, distances, image, columns, cut2):
     """Adds unit weights into image rows low ... high - 1; image and distances (rows, columns + LANES)."""
     stride = columns + LANES
@@ -92,7 +92,7 @@ def forward_one(low, high, table, spans, distances, image, columns, cut2):
                 store(image, at, load(image, at) + first(value * amplitude, x1 - x))
 
 
-@nb.njit(**FAST)
+@kernel(**FAST)
 def forward_frames(low, high, table, spans, order, distances, weights, image, columns, cut2):
     """Adds weights (N, T) into image rows low ... high - 1 of (rows, columns, T), T a multiple of LANES."""
     stride, frames = columns + LANES, weights.shape[1]
@@ -130,7 +130,7 @@ def forward_frames(low, high, table, spans, order, distances, weights, image, co
                         store(image, at + t, load(image, at + t) + load(weights, i * frames + t) * values[k])
 
 
-@nb.njit(inline="always", **FAST)
+@kernel(**FAST)
 def _row_gradient(g, row, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, e4, e5):
     """The gradient (11,) of a footprint from the moments over its pixels."""
     a, a11 = float(row[AMPLITUDE]), float(row[A11])
@@ -144,7 +144,7 @@ def _row_gradient(g, row, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, e4, e5):
     g[10] = s0
 
 
-@nb.njit(**FAST)
+@kernel(**FAST)
 def backward_one(
     low, high, part, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, distances, gradient,
     scale, to_scale, geometry, to_mean, to_log_sigma, to_quaternion, to_density, to_view,
@@ -205,7 +205,7 @@ def backward_one(
             )  # fmt: skip
 
 
-@nb.njit(**FAST)
+@kernel(**FAST)
 def backward_frames(
     low, high, part, order, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, distances,
     gradient, weights, to_weights, geometry, to_mean, to_log_sigma, to_quaternion, to_density, to_view,
@@ -287,7 +287,7 @@ def backward_frames(
             )  # fmt: skip
 
 
-@nb.njit(**COMPILED)
+@kernel(**COMPILED)
 def row_work(table, spans, work):
     """What each image row costs, about: adds to work (rows + 1,) the differences from row to row."""
     for i in range(len(table)):

@@ -58,8 +58,11 @@ def patches(
             # Far from pixel (0, 0) single precision would lose the foot's last digits: subtracted before rounding.
             du = (column - table[chosen, :1]).to(dtype)[:, None, :]
             dv = (row - table[chosen, 1:2]).to(dtype)[:, :, None]
-            a11, a12, a22, b1, b2, c11, c12, c22 = (g[:, k, None, None] for k in range(8))
-            numerator = (a11 * du + 2 * a12 * dv) * du + a22 * dv * dv
+            a11, _, _, b1, b2, c11, c12, c22 = (g[:, k, None, None] for k in range(8))
+            # With the square completed nothing cancels along a needle.
+            slant = table[chosen, 3] / table[chosen, 2]
+            rest = (table[chosen, 4] - slant * table[chosen, 3]).to(dtype)[:, None, None]
+            numerator = a11 * (du + slant.to(dtype)[:, None, None] * dv) ** 2 + rest * dv * dv
             denominator = ((c11 * du + 2 * (c12 * dv + b1)) * du + (c22 * dv + 2 * b2) * dv + 1).clamp(min=1e-6)
             on_detector = (column < columns)[:, None, :] & (row < rows)[:, :, None]
             pixel = row.clamp(max=rows - 1).long()[:, :, None] * columns + column.clamp(max=columns - 1).long()[:, None]
