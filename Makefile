@@ -7,6 +7,7 @@
 # make host-fidelity SLICER_SOURCE=…   Slicer's own unit tests in the test host; SLICER_SOURCE: a folder of its sources
 # make test-slicer-next   the tests on Slicer's side with its next version, in an environment of their own
 # make bench-NAME [ROW=…] [QUICK=1]    one benchmark of Testing/Benchmarks
+# make peers   .venv-peers, with what bench-operators compares with
 #
 # PYTHON=… names the Python (3.11, 3.12 or 3.13) that .venv is made with.
 
@@ -16,7 +17,8 @@ TESTS ?= Testing
 SLICER_TESTS = Testing/Host Testing/VesselFlowGSScene Testing/VesselFlowGSPanel Testing/VesselFlowGS Testing/packaging
 SLICER_NEXT = 5.13.31053.0
 
-.PHONY: environment demo demo-picture screenshots test lint icon packaged-files host-fidelity bench-slicer test-slicer-next
+.PHONY: environment demo demo-picture screenshots test lint icon packaged-files host-fidelity peers bench-slicer bench-operators \
+	test-slicer-next
 
 environment:
 	@Resources/Setup/setup-environment
@@ -51,6 +53,12 @@ test-slicer-next:
 # a file slicer.py would hide Slicer's package from the tests beside it
 bench-slicer: environment
 	.venv/bin/python Testing/Benchmarks/slicer_module.py
+
+peers: environment
+	@.venv/bin/python Testing/Benchmarks/make_peers.py
+
+bench-operators: peers
+	.venv-peers/bin/python Testing/Benchmarks/operators.py
 
 bench-%: environment
 	.venv/bin/python Testing/Benchmarks/$*.py

@@ -19,7 +19,11 @@ TABLES = Path(__file__).parent / "tables"
 
 @dataclass(frozen=True)
 class Line:
-    """One figure: what is within reach (None: only told), what was reached now, what the peer reaches."""
+    """One figure: what is within reach (None: only told), what was reached now, what the peer reaches.
+
+    beside      who the peer is
+    unmeasured  why nothing could be measured here: said instead of a figure, and no shortfall
+    """
 
     what: str
     unit: str
@@ -27,11 +31,13 @@ class Line:
     now: float | None
     peer: float | None = None
     more_is_better: bool = False
+    beside: str = ""
+    unmeasured: str = ""
 
     @property
     def short(self) -> bool:
         """Whether it falls short of its reach."""
-        if self.reach is None:
+        if self.reach is None or self.unmeasured:
             return False
         if self.now is None:
             return True
@@ -48,12 +54,14 @@ def run(
     """Do the rows of a benchmark, each told whether QUICK is set; returns 1 where a figure falls short, else 0.
 
     folders  whose source the figures hang on
+
+    A row of which a figure could not be measured is tried again.
     """
-    quick, chosen = bool(os.environ.get("QUICK")), os.environ.get("ROW")
+    quick, chosen = is_quick(), os.environ.get("ROW")
     if chosen and chosen not in rows:
         print(f"ROW={chosen} is none of: {', '.join(rows)}")
         return 1
-    path = TABLES / f"{name}{'-quick' if quick else ''}.json"
+    path = path_of(name)
     table = json.loads(path.read_text()) if path.exists() else {"benchmark": name, "rows": {}}
     engine = source_hash(*folders)
     fell_short = False
@@ -61,7 +69,7 @@ def run(
         done = table["rows"].get(row)
         if chosen and row != chosen:
             continue
-        if chosen or done is None or done["engine"] != engine:
+        if chosen or done is None or done["engine"] != engine or any(x.get("unmeasured") for x in done["lines"]):
             try:
                 lines = work(quick)
             except Skipped as why:
@@ -76,15 +84,30 @@ def run(
     return int(fell_short)
 
 
+def is_quick() -> bool:
+    return bool(os.environ.get("QUICK"))
+
+
+def path_of(name: str) -> Path:
+    """Where the table of a benchmark is kept."""
+    return TABLES / f"{name}{'-quick' if is_quick() else ''}.json"
+
+
 def text(row: str, lines: list[Line]) -> str:
     """The lines of a row as a person reads them."""
-    shown = [f"{row:<34} {'reach':>10} {'now':>10} {'peer':>10}"]
-    for line in lines:
-        reach = "" if line.reach is None else f"{'≥' if line.more_is_better else '≤'} {line.reach:g}"
+    labels = [f"  {line.what}, {line.unit}" if line.unit else f"  {line.what}" for line in lines]
+    width = max(34, *(len(label) for label in labels)) if labels else 34
+    shown = [f"{row:<{width}} {'reach':>10} {'now':>10} {'peer':>10}"]
+    for label, line in zip(labels, lines, strict=True):
         now, peer = ("–" if v is None else f"{v:.3g}" for v in (line.now, line.peer))
-        label = f"  {line.what}, {line.unit}" if line.unit else f"  {line.what}"
-        shown.append(f"{label:<34} {reach:>10} {now:>10} {peer:>10}{'  falls short' if line.short else ''}")
+        said = f"  not measured: {line.unmeasured}" if line.unmeasured else "  falls short" * line.short
+        beside = f" {line.beside}" if line.beside else ""
+        shown.append(f"{label:<{width}} {reach_of(line):>10} {now:>10} {peer:>10}{beside}{said}")
     return "\n".join(shown) + "\n"
+
+
+def reach_of(line: Line) -> str:
+    return "" if line.reach is None else f"{'≥' if line.more_is_better else '≤'} {line.reach:g}"
 
 
 def write(path: Path, table: dict[str, object]) -> None:

@@ -27,6 +27,7 @@ def tables(tmp_path, monkeypatch):
         (Line("Dice", "", 0.93, 0.94, more_is_better=True), False),
         (Line("Dice", "", 0.93, 0.92, more_is_better=True), True),
         (Line("stage", "s", None, 7.0), False),
+        (Line("on a GPU", "ms", 2.0, None, unmeasured="no GPU"), False),
     ],
 )
 def test_a_figure_out_of_reach_makes_the_benchmark_fail(tables, line, short):
@@ -59,6 +60,14 @@ def test_rows_that_are_done_are_not_done_again_until_the_engine_changes(tables, 
     monkeypatch.setattr(table, "source_hash", lambda *folders: "another")
     table.run("b", rows)
     assert done[4:] == ["first", "second"]
+
+
+def test_a_figure_that_could_not_be_measured_says_why_and_is_tried_again(tables, capsys):
+    found = [Line("on a GPU", "ms", 2.0, None, unmeasured="no GPU"), Line("on a GPU", "ms", 2.0, 1.0, 9.0, beside="A")]
+    rows = {"gpu": lambda quick: [found.pop(0)]}
+    for said in ("not measured: no GPU", "9 A", "9 A"):
+        assert table.run("b", rows) == 0
+        assert said in capsys.readouterr().out
 
 
 def test_quick_figures_stay_apart_and_a_skipped_row_says_why(tables, monkeypatch, capsys):

@@ -1,0 +1,327 @@
+"""The Gaussian operators: how true, how fast, how large; each figure beside its peer in the same run.
+
+Times are processor time of one thread, the least of several, unless a line says otherwise, so that a busy machine
+spoils no ratio. Peers (make peers): DiffDRR, RTK and ASTRA on the CPU, VTK's point Gaussians in software GL, SciPy's
+k-d tree, gsplat on a GPU. Writes docs/operators.md too. Run by: make bench-operators [ROW=speed].
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from measuring import alone, cpu_ms, two_free_cores, wall_ms
+from numpy.typing import NDArray
+from peer_projectors import Projector, astra_row, diffdrr_siddon, diffdrr_trilinear, missing, rtk_joseph
+from projections import Project, Scene, forward, forward_backward, in_precision, projector, scene, why_not
+from table import ROOT, Line, run
+from torch import Tensor
+from vessel_clouds import carm_view, vessel_tree, voxels
+
+from VesselFlowGSLib.gaussians.backends.declaration import BACKENDS, choose
+from VesselFlowGSLib.gaussians.cloud import GaussianCloud
+from VesselFlowGSLib.gaussians.density import density_on_grid
+from VesselFlowGSLib.gaussians.parameters import Parameters
+from VesselFlowGSLib.gaussians.project import project as public_project
+from VesselFlowGSLib.gaussians.views import Views
+
+sys.path.insert(0, str(ROOT / "Testing" / "gaussians"))
+from gaussian_scenes import quadrature, random_cloud, skewed  # noqa: E402
+from gaussian_scenes import views as two_views  # noqa: E402
+
+Array = NDArray[np.float64]
+
+CUT = 3.5  # as fits use it
+FINE, COARSE = (512, 0.3), (256, 0.6)  # pixels along a side, mm
+LOADED = "the machine is loaded"
+
+
+def accuracy(quick: bool) -> list[Line]:
+    """The float64 reference against quadrature along rays, and the others in single precision against it."""
+    cameras, cloud = skewed(two_views()), random_cloud(12, seed=1, aspect=30.0)
+    exact = public_project(
+        Parameters.of(cloud), cameras, cut=9.0, aperture=False, backend="reference"
+    )[0].numpy()  # fmt: skip
+    feet = np.round(cameras.pixels(cloud.mean)[0]).astype(int)
+    pixels = np.concatenate([feet, np.random.default_rng(2).integers(0, cameras.rows, (40, 2))])
+    pixels = pixels[((pixels >= 0) & (pixels < cameras.rows)).all(1)]
+    apart = np.abs(exact[pixels[:, 0], pixels[:, 1]] - quadrature(cloud, cameras[0], pixels)).max()
+    lines = [Line("reference against quadrature, of the maximum", "", 1e-9, float(apart / exact.max()))]
+    given = scene(60 if quick else 200, 256, 0.6)
+    truth = forward(projector("reference"), in_precision(given, torch.float64), 5.0)
+    for name in _single_precision():
+        error = (forward(projector(name), given, 5.0) - truth).abs().max() / truth.max()
+        lines.append(Line(f"{name} in float32 against it, of the maximum", "", 1e-5, float(error)))
+    return lines
+
+
+def gradients(quick: bool) -> list[Line]:
+    """Gradients in the Gaussians, the weights and the views against central differences: the worst relative error."""
+    cameras, cloud = skewed(two_views(32, 1.6)), random_cloud(5, seed=5)
+    given, views = Parameters.of(cloud), Views.of(cameras)
+    draw = np.random.default_rng(6)
+    of_cloud = {
+        "mean": given.mean, "log_sigma": given.log_sigma, "quaternion": given.quaternion, "density": given.density,
+        "weights": torch.tensor(draw.uniform(0.2, 1, (5, 2))),
+    }  # fmt: skip
+    of_pose = {
+        "rotation": torch.zeros(2, 3, dtype=torch.float64), "translation": torch.zeros(2, 3, dtype=torch.float64),
+        "source": views.source, "origin": views.origin, "column_step": views.column_step, "row_step": views.row_step,
+    }  # fmt: skip
+    inputs = {**of_cloud, **of_pose}
+    target = torch.tensor(draw.normal(size=(2, 32, 32, 2)))
+
+    def loss(project: Project, x: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+        gaussians = Parameters(*(x[k].to(dtype) for k in ("mean", "log_sigma", "quaternion", "density")))
+        seen = Views(x["source"], x["origin"], x["column_step"], x["row_step"], 32, 32)
+        moved = seen.moved(x["rotation"], x["translation"], torch.zeros(3, dtype=torch.float64))
+        images = project(gaussians, moved, x["weights"].to(dtype), 8.0, True, 1).double()
+        return (images * target).sum() + (images**2).sum()
+
+    reference, step, numeric = projector("reference"), 1e-5, {}
+    with torch.no_grad():
+        for name, value in inputs.items():
+            numeric[name] = torch.zeros_like(value)
+            for place in np.ndindex(*value.shape):
+                shift = torch.zeros_like(value)
+                shift[place] = step
+                up = loss(reference, {**inputs, name: value + shift}, torch.float64)
+                down = loss(reference, {**inputs, name: value - shift}, torch.float64)
+                numeric[name][place] = (up - down) / (2 * step)
+    lines = []
+    for backend in BACKENDS:
+        if "project" not in backend.operators or "cpu" not in backend.devices:
+            continue
+        if not (backend.available and backend.differentiable):
+            continue
+        for precision, reach in (("float64", 1e-6), ("float32", 1e-4)):
+            if precision not in backend.precisions:
+                continue
+            leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
+            loss(projector(backend.name), leaves, getattr(torch, precision)).backward()
+            for what, names in (("Gaussians and weights", of_cloud), ("views and poses", of_pose)):
+                errors = [_apart(leaves[name].grad, numeric[name]) for name in names]
+                lines.append(Line(f"{backend.name} in {precision}, {what}", "", reach, max(errors)))
+    return lines
+
+
+def aperture(quick: bool) -> list[Line]:
+    """The mean over a pixel's area, against 8 x 8 rays through it: mass of single Gaussians, and a vessel's image."""
+    single = 24
+    draw = np.random.default_rng(0)
+    pitch, magnification = 0.8, 1200 / 750
+    small = GaussianCloud(
+        draw.uniform(-8, 8, (single, 3)), draw.uniform(0.5, 2.0, (single, 3)) * pitch / magnification,
+        draw.normal(size=(single, 4)), np.full(single, 0.02), np.ones(single), np.full(single, np.nan),
+    )  # fmt: skip
+    views = Views.of(two_views(64, pitch)[0])
+    each = torch.eye(single, dtype=torch.float64)
+    name = "torch"
+    held = projector(name)(Parameters.of(small), views, each, 4.0, True, 1)
+    mean = torch.zeros_like(held)
+    for moved in _shifted(views, 8):
+        mean += projector(name)(Parameters.of(small), moved, each, 8.0, False, 1) / 64
+    mass = ((held - mean).sum((0, 1, 2)) / mean.sum((0, 1, 2))).abs().max()
+    given = in_precision(scene(300 if quick else 2000, *COARSE), torch.float64)
+    image, mean = forward(projector(name), given, 4.0), torch.zeros(1, 1)
+    for moved in _shifted(given.views, 8):
+        mean = mean + forward(projector(name), replace(given, views=moved), 8.0, aperture=False) / 64
+    seen = mean > 0.01 * mean.max()
+    rms = ((image - mean)[seen] ** 2).mean().sqrt() / mean.max()
+    centre = forward(projector(name), given, 4.0, aperture=False)
+    sampled = ((centre - mean)[seen] ** 2).mean().sqrt() / mean.max()
+    return [
+        Line("mass of one Gaussian of 0.5 to 2 px, worst of 24", "%", 0.1, 100 * float(mass)),
+        Line("vessel of 2000, rms of the maximum", "", 5e-4, float(rms), float(sampled), beside="ray at the centre"),
+    ]
+
+
+def agreement(quick: bool) -> list[Line]:
+    """Projectors of others on voxels of the cloud: their difference from ours falls as the voxels get finer."""
+    cloud, camera, half = vessel_tree(500, seed=3, box_mm=22.0), carm_view(127, 0.6, secondary_deg=0.0), 26.0
+    ours = public_project(cloud, camera, cut=6.0, aperture=False, threads=1)[0].double().numpy()
+    lines = []
+    volumes = [voxels(cloud, half, side, cut=6.0) for side in (0.5, 0.25)]
+    peers: list[tuple[str, str, Projector, float | None]] = [
+        ("RTK, Joseph", "itk.RTK", rtk_joseph, 3.0),
+        ("DiffDRR, trilinear", "diffdrr.renderers", diffdrr_trilinear, 3.0),
+        ("DiffDRR, Siddon", "diffdrr.renderers", diffdrr_siddon, None),
+    ]
+    for name, module, by_peer, reach in peers:
+        what = f"{name}: difference falls from 0.5 to 0.25 mm"
+        if why := missing(module.split(".")[0]):
+            lines.append(Line(what, "×", reach, None, more_is_better=True, unmeasured=f"{name.split(',')[0]} {why}"))
+            continue
+        coarse, fine = (_rms(by_peer(volume, camera), ours) for volume in volumes)
+        lines.append(Line(what, "×", reach, coarse / fine, more_is_better=True))
+        lines.append(Line(f"{name}: rms at 0.25 mm, of the maximum", "", None, fine))
+    what = "ASTRA, row in the plane of the source, of its maximum"
+    if why := missing("astra"):
+        return [*lines, Line(what, "", 3e-3, None, unmeasured=f"ASTRA {why}")]
+    side = 0.05
+    across = np.arange(side / 2 - half, half, side)
+    plane = density_on_grid(cloud, (across[0], across[0], 0.0), side, (len(across), len(across), 1), cut=6.0)
+    middle = camera.rows // 2
+    row = ours[middle]
+    apart = np.abs(astra_row(plane[:, :, 0], half, camera, middle) - row).max() / row.max()
+    return [*lines, Line(what, "", 3e-3, float(apart))]
+
+
+def speed(quick: bool) -> list[Line]:
+    """One view of 20k Gaussians, forward and backward: ours beside plain torch, and beside Warp on the CPU."""
+    lines = []
+    name = choose("project").name
+    for pixels, pitch in (COARSE, FINE):
+        given, label = scene(20_000, pixels, pitch), f"20k at {pixels}²"
+        ours = _taken(name, given)
+        for peer, reach in (("torch", 10.0), ("warp", 2.5)):
+            what = f"{label}: {name} is faster than {peer}"
+            if why := why_not(peer) or ("it is the one chosen" if peer == name else ""):
+                lines.append(Line(what, "×", reach, None, more_is_better=True, unmeasured=why))
+                continue
+            theirs = _taken(peer, given, repeats=2 if quick else 3)
+            lines.append(Line(f"{label}: forward and backward", "ms", None, ours, theirs, beside=peer))
+            lines.append(Line(what, "×", reach, theirs / ours, more_is_better=True))
+    return lines
+
+
+def diffdrr(quick: bool) -> list[Line]:
+    """2k Gaussians beside the way through voxels: DiffDRR with 200³ of them, the same image, forward and backward."""
+    cloud, camera = vessel_tree(2000, seed=3), carm_view(255, 0.6)
+    what = "2k at 255²: faster than DiffDRR with 200³ voxels"
+    if why := missing("diffdrr"):
+        return [Line(what, "×", 1000.0, None, more_is_better=True, unmeasured=f"DiffDRR {why}")]
+    draw = torch.Generator().manual_seed(0)
+    given = Scene(
+        Parameters.of(cloud, torch.float32), Views.of(camera), torch.ones(2000, 1),
+        torch.randn(1, 255, 255, 1, generator=draw),
+    )  # fmt: skip
+    ours = _taken(choose("project").name, given, repeats=9)
+    volume = voxels(cloud, 50.0, 0.5, cut=4.0)
+    siddon, trilinear = (
+        cpu_ms(lambda f=by: f(volume, camera, True), 1) for by in (diffdrr_siddon, diffdrr_trilinear)
+    )  # fmt: skip
+    return [
+        Line("2k at 255²: forward and backward", "ms", None, ours, siddon, beside="DiffDRR, Siddon"),
+        Line("2k at 255²: forward and backward", "ms", None, ours, trilinear, beside="DiffDRR, trilinear"),
+        Line(what, "×", 1000.0, siddon / ours, more_is_better=True, beside="Siddon"),
+    ]
+
+
+def frames(quick: bool) -> list[Line]:
+    """Many frames of a cloud at rest in one pass, forward and backward, against one frame."""
+    name, lines = choose("project").name, []
+    one = _taken(name, scene(20_000, *FINE))
+    lines.append(Line("20k at 512²: one frame", "ms", None, one))
+    for count, reach in ((16, 2.5), (64, 6.0)):
+        many = _taken(name, scene(20_000, *FINE, frames=count), repeats=3)
+        lines.append(Line(f"{count} frames cost of one", "×", reach, many / one))
+    return lines
+
+
+def threads(quick: bool) -> list[Line]:
+    """Two threads against one, on the clock, where two cores are free before and after."""
+    name, lines = choose("project").name, []
+    for n in (20_000, 200_000):
+        what, given, project = f"{n // 1000}k at 512²: 2 threads against 1", scene(n, *FINE), projector(name)
+        measured = _two_against_one(lambda t, p=project, g=given: forward_backward(p, g, CUT, t))
+        why = "" if measured else LOADED
+        lines.append(Line(what, "×", 1.7, measured, more_is_better=True, unmeasured=why))
+    return lines
+
+
+def memory(quick: bool) -> list[Line]:
+    """The peak of a projection and its adjoint over their inputs, in a process of its own."""
+    name = choose("project").name
+    # what was freed before must have gone back to the system, or it would be taken again unseen
+    give_back = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    ours, plain = (alone("memory", b, 200_000, 512, **give_back)["mb"] for b in (name, "torch"))
+    return [Line("200k at 512², forward and backward", "MB", 60.0, ours, plain, beside="torch")]
+
+
+def start(quick: bool) -> list[Line]:
+    """Until every operator has run once on 8 Gaussians, torch imported: compiled anew, and from the cache."""
+    name = choose("project").name
+    with tempfile.TemporaryDirectory() as folder:
+        where = {"NUMBA_CACHE_DIR": folder, "WARP_CACHE_PATH": folder}
+        cold = alone("start", name, **where)["seconds"]
+        kept = min(alone("start", name, **where)["seconds"] for _ in range(3))
+    return [
+        Line(f"{name}: kernels from the cache", "s", 1.0, kept),
+        Line(f"{name}: kernels compiled", "s", 15.0, cold),
+    ]
+
+
+def _single_precision() -> list[str]:
+    """Backends to be compared on the CPU; Warp's own CPU device shows its logic only."""
+    names = [b.name for b in BACKENDS if "project" in b.operators and "cpu" in b.devices and b.available]
+    if not why_not("warp"):
+        names.append("warp")
+    return [name for name in names if name != "reference"]
+
+
+def _taken(backend: str, given: Scene, repeats: int = 5) -> float:
+    project = projector(backend)
+    return cpu_ms(lambda: forward_backward(project, given, CUT), repeats)
+
+
+def _two_against_one(work: Callable[[int], object], repeats: int = 7) -> float | None:
+    """How often faster two threads are, None where the machine has no two cores free."""
+    if not two_free_cores():
+        return None
+    for count in (1, 2):
+        work(count)
+    pairs = [(wall_ms(lambda: work(1)), wall_ms(lambda: work(2))) for _ in range(repeats)]
+    if not two_free_cores():
+        return None
+    one, two = (min(column) for column in zip(*pairs, strict=True))
+    return one / two
+
+
+def _shifted(views: Views, many: int) -> list[Views]:
+    """Views of many x many rays spread over every pixel's area."""
+    at = (torch.arange(many, dtype=torch.float64) + 0.5) / many - 0.5
+    return [
+        replace(views, origin=views.origin + r * views.row_step + c * views.column_step) for r in at for c in at
+    ]  # fmt: skip
+
+
+def _apart(found: Tensor | None, wanted: Tensor) -> float:
+    assert found is not None
+    return float(torch.linalg.norm(found - wanted) / torch.linalg.norm(wanted))
+
+
+def _rms(image: Array, wanted: Array) -> float:
+    return float(np.sqrt(((image - wanted) ** 2).mean()) / wanted.max())
+
+
+ROWS: Mapping[str, Callable[[bool], list[Line]]] = {
+    "accuracy": accuracy,
+    "gradients": gradients,
+    "aperture": aperture,
+    "agreement": agreement,
+    "speed": speed,
+    "diffdrr": diffdrr,
+    "frames": frames,
+    "threads": threads,
+    "memory": memory,
+    "start": start,
+}
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    fell_short = run("operators", ROWS, ("VesselFlowGSLib/gaussians",))
+    return fell_short
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,81 @@
+"""What can only be seen in a process that does nothing else: python operators_alone.py memory|start … prints JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+CUT = 3.5
+
+
+def memory(backend: str, n: str, pixels: str) -> dict[str, float]:
+    """MB that a projection and its adjoint take at their peak, over the inputs and the loaded kernels."""
+    import torch
+    from projections import forward_backward, projector, scene
+
+    torch.set_num_threads(1)
+    project = projector(backend)
+    forward_backward(project, scene(8, 32, 4.0), CUT)
+    given = scene(int(n), int(pixels), 0.3 * 512 / int(pixels))
+    before = _lowered_peak_mb()
+    forward_backward(project, given, CUT)
+    return {"mb": _peak_mb() - before}
+
+
+def start(backend: str) -> dict[str, float]:
+    """Seconds of processor time until the first projections, densities and pictures of 8 Gaussians are there."""
+    import torch
+
+    torch.set_num_threads(1)
+    from vessel_clouds import vessel_tree
+
+    from VesselFlowGSLib.gaussians.backends.declaration import BACKENDS
+
+    cloud, operators = vessel_tree(8), {b.name: b.operators for b in BACKENDS}[backend]
+    begun = time.process_time()
+    from projections import forward_backward, projector, scene
+
+    project = projector(backend)
+    for frames in (1, 16):
+        forward_backward(project, scene(8, 32, 4.0, frames), CUT)
+    if "density" in operators:
+        from VesselFlowGSLib.gaussians.density import density
+
+        density(cloud, cloud.mean, backend=backend, threads=1)
+    if "composite" in operators:
+        import numpy as np
+        from vessel_clouds import carm_view
+
+        from VesselFlowGSLib.gaussians.composite import composite
+
+        composite(cloud, np.ones((8, 3)), carm_view(32, 4.0), backend=backend, threads=1)
+    return {"seconds": time.process_time() - begun}
+
+
+def _lowered_peak_mb() -> float:
+    """What is held now, after the record of the peak is set back to it where the system can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+    return _peak_mb()
+
+
+def _peak_mb() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return float(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    print(json.dumps({"memory": memory, "start": start}[sys.argv[1]](*sys.argv[2:])))
