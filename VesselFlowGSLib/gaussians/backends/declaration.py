@@ -56,9 +56,10 @@ class Backend:
 
 BOTH = ("float32", "float64")
 BACKENDS: tuple[Backend, ...] = (
-    Backend("numba", ("project", "composite"), ("cpu",), ("float32",), 30, library="numba"),
+    Backend("gsplat", ("composite",), ("cuda",), ("float32",), 20, library="gsplat", differentiable=False),
+    Backend("numba", ("project", "density", "composite"), ("cpu",), ("float32",), 30, library="numba"),
     Backend("torch", ("project", "density", "composite"), ("cpu", "cuda", "mps", "xpu"), BOTH, 40),
-    Backend("reference", ("project", "composite"), ("cpu",), BOTH, -1, differentiable=False),
+    Backend("reference", ("project", "density", "composite"), ("cpu",), BOTH, -1, differentiable=False),
 )
 OPERATORS = ("project", "density", "composite")
 

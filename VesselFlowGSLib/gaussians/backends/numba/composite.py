@@ -22,17 +22,17 @@ def composite(splats: Splats, view: View, cut: float, threads: int) -> Tensor:
     """(rows, columns, 4) premultiplied red, green, blue, and opacity, in single precision."""
     g = splats.gaussians
     order = np.argsort(depths(g.mean, view).numpy(), kind="stable")
-    gaussians = tuple(x.numpy()[order] for x in (g.mean, g.log_sigma, g.quaternion, g.density))
-    colour = splats.colour.numpy()[order]
+    gaussians = tuple(x.contiguous().numpy() for x in (g.mean, g.log_sigma, g.quaternion, g.density))
+    colour = splats.colour.contiguous().numpy()
     table, spans = empty_table(len(order))
     matrix = (float(cut), PIXEL_VARIANCE, view.rows, view.columns)
     vector = view_vector(view).numpy()
-    run(threads, fill_splats, ranges(len(order), threads), *gaussians, vector, *matrix, table, spans)
+    run(threads, fill_splats, ranges(len(order), threads), order, *gaussians, vector, *matrix, table, spans)
 
     planes = np.zeros((4, view.rows, view.columns + LANES), np.float32)
     planes[3] = 1
     picture = np.empty((view.rows, view.columns, 4), np.float32)
     parts = max(-(-view.rows // BAND_ROWS), threads * BANDS_PER_THREAD if threads > 1 else 1)
     bands = ranges(view.rows, parts)
-    run(threads, lay, bands, table, spans, colour, view.columns, np.float32(cut**2), planes, picture)
+    run(threads, lay, bands, table, spans, order, colour, view.columns, np.float32(cut**2), planes, picture)
     return torch.from_numpy(picture)

@@ -43,36 +43,34 @@ DENSEST, LEAST = np.float32(LARGEST_ALPHA), np.float32(LEAST_TRANSMITTANCE)
 
 @nb.njit(**EXACT)
 def fill_splats(
-    low, high, mean, log_sigma, quaternion, opacity, view, cut, variance, rows, columns, table, spans
+    low, high, order, mean, log_sigma, quaternion, opacity, view, cut, variance, rows, columns, table, spans
 ):  # fmt: skip
-    """Rows low ... high - 1 of the table, with the opacity at the centre of the footprint as the amplitude."""
+    """Rows low ... high - 1 of the table in this order, with the opacity at the footprint's centre as the amplitude."""
     row = np.empty(TABLE_COLUMNS, np.float64)
-    for i in range(low, high):
-        first_row, last_row = fill_row(
-            row, i, mean, log_sigma, quaternion, opacity, view, cut, variance, rows, columns
-        )  # fmt: skip
+    for k in range(low, high):
+        i = order[k]
+        spans[k] = fill_row(row, i, mean, log_sigma, quaternion, opacity, view, cut, variance, rows, columns)
         b_a11, b_m = variance * row[A11], variance * row[M]
         kept = 1.0 - b_a11 - b_m - b_a11 * row[K] * row[K] + b_a11 * b_m
-        row[AMPLITUDE] = min(max(opacity[i], 0.0), 1.0) * math.sqrt(max(kept, 0.0))
-        for k in range(TABLE_COLUMNS):
-            table[i, k] = row[k]
-        spans[i, 0], spans[i, 1] = first_row, last_row
+        row[AMPLITUDE] = opacity[i] * math.sqrt(max(kept, 0.0))
+        table[k] = row
 
 
 @nb.njit(**FAST)
-def lay(low, high, table, spans, colour, columns, cut2, planes, picture):
+def lay(low, high, table, spans, order, colour, columns, cut2, planes, picture):
     """Image rows low ... high - 1 of the picture (rows, columns, 4), from splats in the order of their depth.
 
+    table and spans are in that order, colour (N, 3) is not.
     planes (4, rows, columns + LANES): red, green, blue, all zero, and what is left of the light, all one.
     """
     stride = columns + LANES
     plane = planes.shape[1] * stride
     steps = ramp()
-    for i in range(len(table)):
-        first_row, last_row = max(low, spans[i, 0]), min(high - 1, spans[i, 1])
+    for n in range(len(table)):
+        first_row, last_row = max(low, spans[n, 0]), min(high - 1, spans[n, 1])
         if first_row > last_row:
             continue
-        row = table[i]
+        row, i = table[n], order[n]
         foot_u, part_u, foot_v, part_v = row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V]
         a11, k_, m_, b1, b2 = row[A11], row[K], row[M], row[B1], row[B2]
         c11, c12, c22, opacity = row[C11], row[C12], row[C22], row[AMPLITUDE]
