@@ -122,7 +122,7 @@ def density(cloud: GaussianCloud, x: Array, cut: float, device: str, threads: in
 
 
 def density_on_grid(
-    cloud: GaussianCloud, origin: ArrayLike, spacing_mm: ArrayLike, shape: tuple[int, int, int], *, cut: float = 4.0
+    cloud: GaussianCloud, origin: ArrayLike, spacing_mm: ArrayLike, shape: tuple[int, int, int], cut: float
 ) -> Array:
     """Attenuation (I, J, K) in 1/mm at the points of a grid along the axes of LPS.
 
