@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 from gaussian_scenes import quadrature, random_cloud, skewed, views
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from VesselFlowGSLib.errors import InstallationError
-from VesselFlowGSLib.gaussians.backends.declaration import BACKENDS, choose
+from VesselFlowGSLib.gaussians.backends.declaration import BACKENDS
+from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 from VesselFlowGSLib.gaussians.matrix import projection_matrix
 from VesselFlowGSLib.gaussians.parameters import Parameters
 from VesselFlowGSLib.gaussians.project import project
+from VesselFlowGSLib.gaussians.views import Views
 
 ON_CPU = [b for b in BACKENDS if "project" in b.operators and "cpu" in b.devices and b.available]
-USABLE = [b.name for b in ON_CPU]
-DOUBLE = [b.name for b in ON_CPU if "float64" in b.precisions]
-DIFFERENTIABLE = [b.name for b in ON_CPU if b.differentiable and "float64" in b.precisions]
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+USABLE = [(b.name, precision) for b in ON_CPU for precision in b.precisions]
+DIFFERENTIABLE = [(b.name, precision) for b in ON_CPU if b.differentiable for precision in b.precisions]
+EXACTNESS = {"float32": 1e-5, "float64": 1e-10}  # of the maximum, against the reference
+SLOPES = {"float32": 1e-4, "float64": 1e-6}  # of a gradient's norm, against central differences
+of_every = pytest.mark.parametrize(("backend", "precision"), USABLE, ids=list(map("-".join, USABLE)))
+of_every_differentiable = pytest.mark.parametrize(
+    ("backend", "precision"), DIFFERENTIABLE, ids=["-".join(d) for d in DIFFERENTIABLE]
+)
 
 
 def parameters(cloud, dtype=torch.float64):
@@ -29,34 +40,66 @@ def projected(values, cameras, **options):
     return project(Parameters(*values), cameras, **options)
 
 
-@pytest.mark.parametrize("backend", USABLE)
+@of_every
 @pytest.mark.parametrize("aspect", [3.0, 30.0])
 @pytest.mark.parametrize("steps", [views, lambda: skewed(views())], ids=["square", "skewed"])
-def test_projection_is_the_line_integral(backend, aspect, steps):
+def test_projection_is_the_line_integral(backend, precision, aspect, steps):
     cameras, cloud = steps(), random_cloud(6, seed=1, aspect=aspect)
-    image = projected(parameters(cloud), cameras, cut=9.0, aperture=False, backend=backend).numpy()
+    values = parameters(cloud, DTYPES[precision])
+    image = projected(values, cameras, cut=9.0, aperture=False, backend=backend).numpy()
     draw = np.random.default_rng(2)
     for v in range(len(cameras)):
         pixels = draw.integers(0, cameras.rows, (15, 2))
         feet = np.round(cameras.pixels(cloud.mean)[v]).astype(int)
         pixels = np.concatenate([pixels, feet[((feet >= 0) & (feet < cameras.rows)).all(1)]])
         truth = quadrature(cloud, cameras[v], pixels)
-        assert np.abs(image[v, pixels[:, 0], pixels[:, 1]] - truth).max() <= 1e-9 * image.max()
+        wrong = np.abs(image[v, pixels[:, 0], pixels[:, 1]] - truth).max()
+        assert wrong <= max(1e-9, EXACTNESS[precision]) * image.max()
 
 
-@pytest.mark.parametrize("backend", USABLE)
+@of_every
 @pytest.mark.parametrize("aperture", [False, True])
-@pytest.mark.parametrize("frames", [None, 3])
-def test_backends_agree_with_the_reference(backend, aperture, frames):
+@pytest.mark.parametrize("frames", [None, 1, 3, 16])
+def test_backends_agree_with_the_reference(backend, precision, aperture, frames):
     cameras, cloud = skewed(views()), random_cloud(8, seed=3)
     weights = None if frames is None else np.random.default_rng(0).uniform(0, 1, (8, frames))
     options = dict(weights=weights, cut=5.0, aperture=aperture)
     expected = projected(parameters(cloud), cameras, backend="reference", **options)
-    assert expected.shape == (2, 64, 64) if frames is None else (2, 64, 64, frames)
-    double = projected(parameters(cloud), cameras, backend=backend, **options)
-    single = projected(parameters(cloud, torch.float32), cameras, backend=backend, **options)
-    assert torch.abs(double - expected).max() <= 1e-10 * expected.max()
-    assert torch.abs(single - expected).max() <= 1e-5 * expected.max()
+    assert expected.shape == ((2, 64, 64) if frames is None else (2, 64, 64, frames))
+    image = projected(parameters(cloud, DTYPES[precision]), cameras, backend=backend, **options)
+    assert image.shape == expected.shape and image.dtype == DTYPES[precision]
+    assert torch.abs(image - expected).max() <= EXACTNESS[precision] * expected.max()
+
+
+@cache
+def needles_far_from_the_first_pixel():
+    """A fine, large detector, needles and others on it, and what the reference makes of them."""
+    draw = np.random.default_rng(12)
+    sigma = np.array([[0.02, 0.05, 4.0], [0.03, 0.02, 5.0], [0.3, 0.2, 0.3], [0.03, 0.04, 3.0]])
+    cloud = GaussianCloud(
+        draw.uniform(-14, 14, (4, 3)), sigma, draw.normal(size=(4, 4)), np.ones(4), np.ones(4), np.full(4, np.nan)
+    )
+    cameras = views(800, 0.1)[:1]
+    return cloud, cameras, projected(parameters(cloud), cameras, cut=5.0, backend="reference")
+
+
+@of_every
+def test_backends_agree_on_needles_and_far_from_the_first_pixel(backend, precision):
+    cloud, cameras, expected = needles_far_from_the_first_pixel()
+    assert (expected[0, 500:] > 0).any() and (expected[0, :, 500:] > 0).any()
+    image = projected(parameters(cloud, DTYPES[precision]), cameras, cut=5.0, backend=backend)
+    assert torch.abs(image - expected).max() <= EXACTNESS[precision] * expected.max()
+
+
+@of_every
+def test_many_frames_are_that_many_images(backend, precision):
+    cameras, cloud = views(32, 1.6), random_cloud(60, seed=13)
+    values, weights = parameters(cloud, DTYPES[precision]), torch.rand(60, 20, generator=torch.manual_seed(0)).double()
+    together = projected(values, cameras, weights=weights, backend=backend)
+    for t in (0, 7, 19):
+        filled = [*values[:3], values[3] * weights[:, t].to(values[3].dtype)]
+        alone = projected(filled, cameras, backend=backend)
+        assert torch.abs(together[..., t] - alone).max() <= EXACTNESS[precision] * alone.max()
 
 
 def test_a_pixel_holds_the_mean_over_its_area():
@@ -93,30 +136,102 @@ def test_projected_mass_is_the_mass_at_its_magnification(sigma):
         assert float(image[v].sum()) * area == pytest.approx(mass, rel=0.4 if sigma < 0.1 else 1e-4)
 
 
-@pytest.mark.parametrize("backend", DIFFERENTIABLE)
+def central_differences(loss, values, step=1e-5):
+    slopes = []
+    for k, value in enumerate(values):
+        numeric = torch.zeros_like(value)
+        for place in np.ndindex(*value.shape):
+            change = torch.zeros_like(value)
+            change[place] = step
+            with torch.no_grad():
+                up = loss([x + change if j == k else x for j, x in enumerate(values)])
+                down = loss([x - change if j == k else x for j, x in enumerate(values)])
+            numeric[place] = (up - down) / (2 * step)
+        slopes.append(numeric)
+    return slopes
+
+
+@of_every_differentiable
 @pytest.mark.parametrize("aperture", [False, True])
-def test_gradients_are_those_of_central_differences(backend, aperture):
+@pytest.mark.parametrize("frames", [1, 2])
+def test_gradients_are_those_of_central_differences(backend, precision, aperture, frames):
+    """In the Gaussians, the weights, and every number of the views."""
     cameras, cloud = skewed(views(32, 1.6)), random_cloud(5, seed=5)
     draw = np.random.default_rng(6)
-    inputs = [*parameters(cloud), torch.tensor(draw.uniform(0.2, 1, (5, 2)))]
-    target = torch.tensor(draw.normal(size=(2, 32, 32, 2)))
+    steady = Views.of(cameras)
+    inputs = [
+        *parameters(cloud), torch.tensor(draw.uniform(0.2, 1, (5, frames))),
+        steady.source, steady.origin, steady.column_step, steady.row_step,
+    ]  # fmt: skip
+    target = torch.tensor(draw.normal(size=(2, 32, 32, frames)))
 
-    def loss(values):
-        image = projected(values[:4], cameras, weights=values[4], cut=9.0, aperture=aperture, backend=backend)
-        return (image * target).sum() + (image**2).sum()
+    def loss(values, backend="torch", dtype=torch.float64):
+        gaussians = Parameters(*(x.to(dtype) for x in values[:4]))
+        seen = Views(*values[5:], 32, 32)
+        image = project(gaussians, seen, weights=values[4], cut=9.0, aperture=aperture, backend=backend)
+        return (image * target).sum() + (image.double() ** 2).sum()
 
     leaves = [x.clone().requires_grad_() for x in inputs]
-    loss(leaves).backward()
-    for k, leaf in enumerate(leaves):
-        numeric = torch.zeros_like(leaf)
-        for place in np.ndindex(*leaf.shape):
-            step = torch.zeros_like(leaf)
-            step[place] = 1e-5
-            with torch.no_grad():
-                up = loss([x + step if j == k else x for j, x in enumerate(inputs)])
-                down = loss([x - step if j == k else x for j, x in enumerate(inputs)])
-            numeric[place] = (up - down) / 2e-5
-        assert torch.linalg.norm(leaf.grad - numeric) <= 1e-6 * torch.linalg.norm(numeric)
+    loss(leaves, backend, DTYPES[precision]).backward()
+    for leaf, numeric in zip(leaves, central_differences(loss, inputs), strict=True):
+        assert torch.linalg.norm(leaf.grad - numeric) <= SLOPES[precision] * torch.linalg.norm(numeric)
+
+
+@of_every_differentiable
+def test_gradients_reach_the_pose_of_the_c_arm(backend, precision):
+    """Six degrees of freedom of every view, about an isocentre."""
+    cloud, about = random_cloud(5, seed=15), torch.tensor([3.0, -2.0, 1.0], dtype=torch.float64)
+    still, target = Views.of(views(32, 1.6)), torch.tensor(np.random.default_rng(0).normal(size=(2, 32, 32)))
+    pose = [torch.tensor(np.random.default_rng(k).normal(size=(2, 3)) * 0.01) for k in (1, 2)]
+
+    def loss(values, backend="torch", dtype=torch.float64):
+        gaussians = Parameters(*parameters(cloud, dtype))
+        return (project(gaussians, still.moved(*values, about), cut=9.0, backend=backend) * target).sum()
+
+    leaves = [x.clone().requires_grad_() for x in pose]
+    loss(leaves, backend, DTYPES[precision]).backward()
+    for leaf, numeric in zip(leaves, central_differences(loss, pose), strict=True):
+        assert torch.linalg.norm(leaf.grad - numeric) <= SLOPES[precision] * torch.linalg.norm(numeric)
+
+
+def test_a_moved_view_is_the_moved_camera():
+    cameras, draw = views(32, 1.6), np.random.default_rng(3)
+    turn, shift, about = draw.normal(size=3) * 0.3, draw.normal(size=3), draw.normal(size=3)
+    expected = cameras.moved(Rotation.from_rotvec(turn).as_matrix(), shift, about)
+    moved = Views.of(cameras).moved(*(torch.tensor(x) for x in (turn, shift, about)))
+    for name in ("source", "origin", "column_step", "row_step"):
+        np.testing.assert_allclose(getattr(moved, name).numpy(), getattr(expected, name), atol=1e-10)
+
+
+@of_every_differentiable
+def test_back_projection_is_the_adjoint(backend, precision):
+    """<y, P w> = <P^T y, w> for the linear map from weights to images."""
+    cameras, cloud = views(48, 1.2), random_cloud(200, seed=16)
+    generator = torch.manual_seed(1)
+    weights = torch.rand(200, 5, generator=generator).to(DTYPES[precision]).requires_grad_()
+    image = projected(parameters(cloud, DTYPES[precision]), cameras, weights=weights, backend=backend)
+    y = torch.randn(image.shape, generator=generator).to(image.dtype)
+    image.backward(y)
+    there, back = (y * image).double().sum(), (weights.grad * weights).double().sum()
+    assert abs(there - back) <= EXACTNESS[precision] * (y * image).abs().double().sum()
+
+
+@pytest.mark.parametrize("frames", [None, 24])
+def test_the_number_of_threads_changes_no_bit(frames):
+    if "numba" not in [name for name, _ in USABLE]:
+        pytest.skip("numba is not installed")
+    cameras, cloud = views(), random_cloud(3000, seed=17)
+    results = []
+    for threads in (1, 2, 5):
+        leaves = [x.requires_grad_() for x in parameters(cloud, torch.float32)]
+        seen = Views.of(cameras)
+        seen.source.requires_grad_()
+        weights = None if frames is None else torch.linspace(0, 1, 3000 * frames).view(3000, frames).requires_grad_()
+        image = project(Parameters(*leaves), seen, weights=weights, backend="numba", threads=threads)
+        image.backward(torch.cos(torch.arange(image.numel())).view_as(image))
+        results.append([image, seen.source.grad, *(x.grad for x in leaves)])
+    for others in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
 
 
 def test_matrix_is_the_projection_and_its_transpose_the_adjoint():
@@ -143,10 +258,11 @@ def test_matrix_of_chosen_pixels_is_those_rows():
         projection_matrix(cloud, cameras, pixels=pixels[::-1])
 
 
-@pytest.mark.parametrize("backend", USABLE)
-def test_malformed_gaussians_do_not_poison_the_others(backend):
+@of_every
+@pytest.mark.parametrize("frames", [None, 8])
+def test_malformed_gaussians_do_not_poison_the_others(backend, precision, frames):
     cameras, cloud = views(32, 1.6), random_cloud(4, seed=9)
-    good = parameters(cloud)
+    good = parameters(cloud, DTYPES[precision])
     bad = [torch.cat([x, x[:1].repeat(7, *[1] * (x.ndim - 1))]) for x in good]
     bad[0][4] = np.nan
     bad[1][5] = np.inf
@@ -155,40 +271,53 @@ def test_malformed_gaussians_do_not_poison_the_others(backend):
     bad[1][8] = 50.0  # huge: reaches behind the source
     bad[0][9] = torch.tensor(cameras.source[0] * 3)  # behind one source, beyond the other's detector
     bad[1][10] = -500.0  # no size
+    weights = None if frames is None else np.ones((11, frames))
     plain = projected(good, cameras, cut=5.0, backend=backend)
-    with_bad = projected(bad, cameras, cut=5.0, backend=backend)
+    with_bad = projected(bad, cameras, weights=weights, cut=5.0, backend=backend)
     assert torch.isfinite(with_bad).all()
-    assert torch.abs(with_bad - plain).max() <= 1e-12 * plain.max()
-    if choose("project", backend).differentiable:
+    with_bad = with_bad if frames is None else with_bad[..., 3]
+    assert torch.abs(with_bad - plain).max() <= 0.1 * EXACTNESS[precision] * plain.max()
+    if (backend, precision) in DIFFERENTIABLE:
         leaves = [x.clone().requires_grad_() for x in bad]
-        projected(leaves, cameras, cut=5.0, backend=backend).sum().backward()
+        projected(leaves, cameras, weights=weights, cut=5.0, backend=backend).sum().backward()
         assert all(torch.isfinite(x.grad).all() for x in leaves)
         assert all((x.grad[4:10] == 0).all() for x in leaves)
 
 
-def test_a_gaussian_wider_than_the_detector_is_seen_on_all_of_it():
+@of_every
+def test_a_gaussian_wider_than_the_detector_is_seen_on_all_of_it(backend, precision):
     cameras = views(32, 1.6)
-    values = [torch.tensor(x, dtype=torch.float64) for x in ([[0.0, 0, 0]], [[4.0] * 3], [[1.0, 0, 0, 0]], [0.01])]
-    image = projected(values, cameras)
+    shape = ([[0.0, 0, 0]], [[4.0] * 3], [[1.0, 0, 0, 0]], [0.01])
+    values = [torch.tensor(x, dtype=torch.float64) for x in shape]
+    image = projected([x.to(DTYPES[precision]) for x in values], cameras, backend=backend)
     assert (image > 0.85 * image.max()).all()
-    assert torch.abs(image - projected(values, cameras, backend="reference")).max() < 1e-12
+    expected = projected(values, cameras, backend="reference")
+    assert torch.abs(image - expected).max() <= EXACTNESS[precision] * expected.max()
 
 
+@of_every_differentiable
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.floats(-200, 200), min_size=3, max_size=3),
-    st.lists(st.floats(-12, 6), min_size=3, max_size=3),
-    st.lists(st.floats(-1, 1), min_size=4, max_size=4),
+    mean=st.lists(st.floats(-200, 200), min_size=3, max_size=3),
+    log_sigma=st.lists(st.floats(-12, 6), min_size=3, max_size=3),
+    quaternion=st.lists(st.floats(-1, 1), min_size=4, max_size=4),
 )
-def test_any_gaussian_gives_a_finite_image_that_is_nowhere_negative(mean, log_sigma, quaternion):
-    values = [torch.tensor([x]) for x in (mean, log_sigma, quaternion)]
-    image = projected([*values, torch.tensor([1.0])], views(16, 3.0))
+def test_any_gaussian_gives_a_finite_image_that_is_nowhere_negative(backend, precision, mean, log_sigma, quaternion):
+    values = [torch.tensor([x], dtype=DTYPES[precision]) for x in (mean, log_sigma, quaternion)]
+    leaves = [x.requires_grad_() for x in (*values, torch.ones(1, dtype=DTYPES[precision]))]
+    image = projected(leaves, views(16, 3.0), backend=backend)
     assert torch.isfinite(image).all() and (image >= 0).all()
+    image.sum().backward()
+    assert all(torch.isfinite(x.grad).all() for x in leaves)
 
 
-def test_no_gaussians_give_a_black_image():
-    empty = [torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0)]
-    assert (projected(empty, views()) == 0).all()
+@of_every
+@pytest.mark.parametrize("frames", [None, 2])
+def test_no_gaussians_give_a_black_image(backend, precision, frames):
+    empty = [torch.zeros(0, *shape, dtype=DTYPES[precision]) for shape in ((3,), (3,), (4,), ())]
+    weights = None if frames is None else np.zeros((0, frames))
+    image = projected(empty, views(), weights=weights, backend=backend)
+    assert image.shape[:3] == (2, 64, 64) and (image == 0).all()
 
 
 def test_wrong_requests_say_so():
