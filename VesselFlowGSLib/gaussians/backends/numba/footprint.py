@@ -91,7 +91,8 @@ def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, 
     v = (view[12] * x + view[13] * y + view[14] * z) / h2
     l00, l01, l02, l10, l11, l12, l20, l21, l22, s0, s1, s2 = _whitening(i, log_sigma, quaternion)
     qx, qy, qz = x / h2, y / h2, z / h2
-    ux, uy, uz, vx, vy, vz = view[3], view[4], view[5], view[6], view[7], view[8]
+    ux, uy, uz = view[3], view[4], view[5]
+    vx, vy, vz = view[6], view[7], view[8]
     w0, w1, w2 = l00 * qx + l01 * qy + l02 * qz, l10 * qx + l11 * qy + l12 * qz, l20 * qx + l21 * qy + l22 * qz
     p0, p1, p2 = l00 * ux + l01 * uy + l02 * uz, l10 * ux + l11 * uy + l12 * uz, l20 * ux + l21 * uy + l22 * uz
     r0, r1, r2 = l00 * vx + l01 * vy + l02 * vz, l10 * vx + l11 * vy + l12 * vz, l20 * vx + l21 * vy + l22 * vz
@@ -110,7 +111,8 @@ def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, 
     q = 1 + variance * (a11 + a22) + variance * variance * determinant
     b11 = (a11 + variance * determinant) / q
     foot_u, foot_v = math.floor(u), math.floor(v)
-    row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V] = foot_u, u - foot_u, foot_v, v - foot_v
+    row[FOOT_U], row[PART_U] = foot_u, u - foot_u
+    row[FOOT_V], row[PART_V] = foot_v, v - foot_v
     row[A11], row[K], row[M] = b11, a12 / q / b11, determinant / q / b11
     row[B1], row[B2] = (p0 * w0 + p1 * w1 + p2 * w2) * inverse, (r0 * w0 + r1 * w1 + r2 * w2) * inverse
     row[C11], row[C12] = (p0 * p0 + p1 * p1 + p2 * p2) * inverse, (p0 * r0 + p1 * r1 + p2 * r2) * inverse
@@ -143,7 +145,8 @@ def pull_back(
     v = (view[12] * x + view[13] * y + view[14] * z) / h2
     l00, l01, l02, l10, l11, l12, l20, l21, l22, s0, s1, s2 = _whitening(i, log_sigma, quaternion)
     qx, qy, qz = x / h2, y / h2, z / h2
-    ux, uy, uz, vx, vy, vz = view[3], view[4], view[5], view[6], view[7], view[8]
+    ux, uy, uz = view[3], view[4], view[5]
+    vx, vy, vz = view[6], view[7], view[8]
     w0, w1, w2 = l00 * qx + l01 * qy + l02 * qz, l10 * qx + l11 * qy + l12 * qz, l20 * qx + l21 * qy + l22 * qz
     p0, p1, p2 = l00 * ux + l01 * uy + l02 * uz, l10 * ux + l11 * uy + l12 * uz, l20 * ux + l21 * uy + l22 * uz
     r0, r1, r2 = l00 * vx + l01 * vy + l02 * vz, l10 * vx + l11 * vy + l12 * vz, l20 * vx + l21 * vy + l22 * vz

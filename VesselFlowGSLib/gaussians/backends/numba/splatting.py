@@ -69,9 +69,11 @@ def forward_one(low, high, table, spans, distances, image, columns, cut2):
         if first_row > last_row:
             continue
         row = table[i]
-        foot_u, part_u, foot_v, part_v = row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V]
-        a11, k_, m_, b1, b2 = row[A11], row[K], row[M], row[B1], row[B2]
-        c11, c12, c22, amplitude = row[C11], row[C12], row[C22], row[AMPLITUDE]
+        foot_u, part_u = row[FOOT_U], row[PART_U]
+        foot_v, part_v = row[FOOT_V], row[PART_V]
+        a11, k_, m_ = row[A11], row[K], row[M]
+        b1, b2, amplitude = row[B1], row[B2], row[AMPLITUDE]
+        c11, c12, c22 = row[C11], row[C12], row[C22]
         per_a11 = ONE / a11
         for y in range(first_row, last_row + 1):
             dv = (np.float32(y) - foot_v) - part_v
@@ -103,9 +105,11 @@ def forward_frames(low, high, table, spans, order, distances, weights, image, co
         if first_row > last_row:
             continue
         row = table[i]
-        foot_u, part_u, foot_v, part_v = row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V]
-        a11, k_, m_, b1, b2 = row[A11], row[K], row[M], row[B1], row[B2]
-        c11, c12, c22, amplitude = row[C11], row[C12], row[C22], row[AMPLITUDE]
+        foot_u, part_u = row[FOOT_U], row[PART_U]
+        foot_v, part_v = row[FOOT_V], row[PART_V]
+        a11, k_, m_ = row[A11], row[K], row[M]
+        b1, b2, amplitude = row[B1], row[B2], row[AMPLITUDE]
+        c11, c12, c22 = row[C11], row[C12], row[C22]
         per_a11 = ONE / a11
         for y in range(first_row, last_row + 1):
             dv = (np.float32(y) - foot_v) - part_v
@@ -159,12 +163,14 @@ def backward_one(
         )  # fmt: skip
         if first_row > last_row:
             continue
-        foot_u, part_u, foot_v, part_v = row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V]
-        a11, k_, m_, b1, b2 = row[A11], row[K], row[M], row[B1], row[B2]
-        c11, c12, c22, amplitude = row[C11], row[C12], row[C22], row[AMPLITUDE]
+        foot_u, part_u = row[FOOT_U], row[PART_U]
+        foot_v, part_v = row[FOOT_V], row[PART_V]
+        a11, k_, m_ = row[A11], row[K], row[M]
+        b1, b2, amplitude = row[B1], row[B2], row[AMPLITUDE]
+        c11, c12, c22 = row[C11], row[C12], row[C22]
         per_a11 = ONE / a11
-        s0, s1, s2, s3, s4, s5 = zero, zero, zero, zero, zero, zero
-        e0, e1, e2, e3, e4, e5 = zero, zero, zero, zero, zero, zero
+        s0 = s1 = s2 = s3 = s4 = s5 = zero
+        e0 = e1 = e2 = e3 = e4 = e5 = zero
         for y in range(first_row, last_row + 1):
             dv = (np.float32(y) - foot_v) - part_v
             centre, rest = -k_ * dv, m_ * dv * dv
@@ -175,7 +181,7 @@ def backward_one(
             constant = ONE + (TWO * b2 + c22 * dv) * dv
             slope = TWO * (b1 + c12 * dv)
             # Moments of the row; the powers of dv come in once a row.
-            v0, t0, t1, t2, m0, m1, m2 = zero, zero, zero, zero, zero, zero, zero
+            v0 = t0 = t1 = t2 = m0 = m1 = m2 = zero
             for x in range(x0, x1 + 1, LANES):
                 du = steps + ((np.float32(x) - foot_u) - part_u)
                 apart = du - centre
@@ -187,10 +193,13 @@ def backward_one(
                 t = value * inverse
                 m = t * (exponent - ONE)
                 td, md = t * du, m * du
-                v0, t0, t1, t2 = v0 + value, t0 + t, t1 + td, t2 + td * du
+                v0, t0 = v0 + value, t0 + t
+                t1, t2 = t1 + td, t2 + td * du
                 m0, m1, m2 = m0 + m, m1 + md, m2 + md * du
-            s0, s1, s2, s3, s4, s5 = s0 + v0, s1 + t1, s2 + t0 * dv, s3 + t2, s4 + t1 * dv, s5 + t0 * (dv * dv)
-            e0, e1, e2, e3, e4, e5 = e0 + m0, e1 + m1, e2 + m0 * dv, e3 + m2, e4 + m1 * dv, e5 + m0 * (dv * dv)
+            s0, s1, s2 = s0 + v0, s1 + t1, s2 + t0 * dv
+            s3, s4, s5 = s3 + t2, s4 + t1 * dv, s5 + t0 * (dv * dv)
+            e0, e1, e2 = e0 + m0, e1 + m1, e2 + m0 * dv
+            e3, e4, e5 = e3 + m2, e4 + m1 * dv, e5 + m0 * (dv * dv)
         sum0 = total(s0)
         to_scale[i] += amplitude * sum0
         if geometry:
@@ -221,12 +230,14 @@ def backward_frames(
         )  # fmt: skip
         if first_row > last_row:
             continue
-        foot_u, part_u, foot_v, part_v = row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V]
-        a11, k_, m_, b1, b2 = row[A11], row[K], row[M], row[B1], row[B2]
-        c11, c12, c22, amplitude = row[C11], row[C12], row[C22], row[AMPLITUDE]
+        foot_u, part_u = row[FOOT_U], row[PART_U]
+        foot_v, part_v = row[FOOT_V], row[PART_V]
+        a11, k_, m_ = row[A11], row[K], row[M]
+        b1, b2, amplitude = row[B1], row[B2], row[AMPLITUDE]
+        c11, c12, c22 = row[C11], row[C12], row[C22]
         per_a11 = ONE / a11
-        s0, s1, s2, s3, s4, s5 = zero, zero, zero, zero, zero, zero
-        e0, e1, e2, e3, e4, e5 = zero, zero, zero, zero, zero, zero
+        s0 = s1 = s2 = s3 = s4 = s5 = zero
+        e0 = e1 = e2 = e3 = e4 = e5 = zero
         for y in range(first_row, last_row + 1):
             dv = (np.float32(y) - foot_v) - part_v
             centre, rest = -k_ * dv, m_ * dv * dv
@@ -250,19 +261,17 @@ def backward_frames(
                     at0, at1 = (y * columns + x + k) * frames, (y * columns + x + min(k + 1, count - 1)) * frames
                     at2 = (y * columns + x + min(k + 2, count - 1)) * frames
                     at3 = (y * columns + x + min(k + 3, count - 1)) * frames
-                    f0, f1, f2, f3 = zero, zero, zero, zero
+                    f0 = f1 = f2 = f3 = zero
                     for t in range(i * frames, (i + 1) * frames, LANES):
                         w, of_pixels = load(weights, t), load(to_weights, t)
-                        g0, g1, g2, g3 = (
-                            load(gradient, at0),
-                            load(gradient, at1),
-                            load(gradient, at2),
-                            load(gradient, at3),
-                        )
+                        g0, g1 = load(gradient, at0), load(gradient, at1)
+                        g2, g3 = load(gradient, at2), load(gradient, at3)
                         of_pixels = of_pixels + g0 * values[k] + g1 * values[k + 1]
                         store(to_weights, t, of_pixels + (g2 * values[k + 2] + g3 * values[k + 3]))
-                        f0, f1, f2, f3 = f0 + g0 * w, f1 + g1 * w, f2 + g2 * w, f3 + g3 * w
-                        at0, at1, at2, at3 = at0 + LANES, at1 + LANES, at2 + LANES, at3 + LANES
+                        f0, f1 = f0 + g0 * w, f1 + g1 * w
+                        f2, f3 = f2 + g2 * w, f3 + g3 * w
+                        at0, at1 = at0 + LANES, at1 + LANES
+                        at2, at3 = at2 + LANES, at3 + LANES
                     store(of_frames, k * LANES, f0)
                     store(of_frames, (k + 1) * LANES, f1)
                     store(of_frames, (k + 2) * LANES, f2)
