@@ -30,9 +30,10 @@ from VesselFlowGSLib.results.derived import (
     volume_mesh,
     wall_arrays,
 )
-from VesselFlowGSLib.results.picture import PictureSettings, figure_text, render_result, report_picture
+from VesselFlowGSLib.results.picture import PictureSettings, _visible_cloud, figure_text, render_result, report_picture
 from VesselFlowGSLib.results.rendering import Body, DrawingSettings, View, draw, tubes, view_of
 from VesselFlowGSLib.results.snapshot import CloudArrays, Figure, Snapshot, Stage, Surface
+from VesselFlowGSLib.results.visible_cloud import VisibleCloud, draw_cloud
 
 SMALL = PictureSettings(width=360, height=240)
 TABLES = ("speed", "pressure", "wss", "radius", "arrival")
@@ -128,14 +129,20 @@ def test_a_long_vessel_lies_along_the_picture() -> None:
     assert tall.up[2] > 0.9
 
 
+def ball(radius: float, centre: list[float]) -> Surface:
+    polar, azimuth = np.meshgrid(np.linspace(0, np.pi, 40), np.linspace(0, 2 * np.pi, 80), indexing="ij")
+    points = np.stack([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], -1)
+    i = (np.arange(39)[:, None] * 80 + np.arange(79)).ravel()
+    triangles = np.concatenate([np.stack([i, i + 1, i + 81], -1), np.stack([i, i + 81, i + 80], -1)])
+    return Surface(radius * points.reshape(-1, 3) + centre, triangles)
+
+
 @needs_library
 def test_a_ball_is_drawn_where_and_as_large_as_it_is() -> None:
-    from VesselFlowGSLib.results.picture import _sphere
-
-    sphere, triangles = _sphere(3)
-    ball = Body(Surface(2.0 * sphere + [5.0, 0.0, 0.0], triangles), np.tile([1.0, 0.0, 0.0], (len(sphere), 1)))
+    surface = ball(2.0, [5.0, 0.0, 0.0])
+    red = Body(surface, np.tile([1.0, 0.0, 0.0], (len(surface.points), 1)))
     view = View(np.array([1.0, 0, 0]), np.array([0.0, 0, 1]), np.zeros(3), 20.0)
-    pixels = draw([ball], view, 300, 200, (1.0, 1.0, 1.0), DrawingSettings(fog=0.0))
+    pixels = draw([red], view, 300, 200, (1.0, 1.0, 1.0), DrawingSettings(fog=0.0))
     rows, columns = np.nonzero(pixels[..., 1] < 128)
     assert columns.mean() == pytest.approx(150 + 5 * 10, abs=1)
     assert rows.mean() == pytest.approx(100, abs=1)
@@ -146,16 +153,75 @@ def test_a_ball_is_drawn_where_and_as_large_as_it_is() -> None:
 @needs_library
 @pytest.mark.parametrize(
     ("kind", "colour"),
-    [("surface", "pressure"), ("surface", "wss"), ("streamlines", "speed"), ("streamlines", "pressure"),
-     ("gaussians", "speed"), ("gaussians", None), (None, None)],
-)  # fmt: skip
+    [("surface", "pressure"), ("surface", "wss"), ("streamlines", "speed"), ("streamlines", "pressure"), (None, None)],
+)
 def test_every_kind_of_picture_shows_the_vessel(tmp_path: Path, kind: str | None, colour: str | None) -> None:
     render_result(solved(), tmp_path / "a.png", kind, colour, SMALL)
-    pixels = imread(tmp_path / "a.png")
+    assert_shows_the_vessel(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("colour", ["speed", "pressure", "wss", None])
+def test_the_gaussians_are_shown_without_an_opengl_library(
+    tmp_path: Path, colour: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "_usable_window", lambda: pytest.fail("nothing is drawn with OpenGL"))
+    render_result(solved(), tmp_path / "a.png", "gaussians", colour, SMALL)
+    assert_shows_the_vessel(tmp_path / "a.png")
+
+
+def assert_shows_the_vessel(picture: Path) -> None:
+    pixels = imread(picture)
     assert pixels.shape[:2] == (240, 360)
     upper = pixels[: int(0.75 * 240), :, :3]
     assert (np.abs(upper - 1).max(-1) > 0.1).mean() > 0.05
     assert np.ptp(upper, axis=-1).max() > 0.2
+
+
+def test_gaussians_without_a_wall_or_a_flow_are_shown(tmp_path: Path) -> None:
+    for kind in (unsolved(), dataclasses.replace(unsolved(), surface=None)):
+        render_result(kind, tmp_path / "a.png", "gaussians", None, SMALL)
+        assert_shows_the_vessel(tmp_path / "a.png")
+
+
+def test_gaussians_have_the_shear_stress_of_the_nearest_wall() -> None:
+    snapshot = solved()
+    falling = np.asarray(snapshot.surface.points @ [1.0, 0.3, 0.2])
+    wall = dataclasses.replace(snapshot.surface, arrays={"wss": falling})
+    scene, scale = _visible_cloud(dataclasses.replace(snapshot, surface=wall), "wss", SMALL)
+    along = scene.cloud.mean @ [1.0, 0.3, 0.2]
+    assert scene.colour == pytest.approx(scale.of(along), abs=0.05)
+
+
+def dots(points: list[list[float]], sigma: float) -> VisibleCloud:
+    n = len(points)
+    one = np.ones(n)
+    arrays = CloudArrays(np.array(points), np.full((n, 3), sigma), np.tile([1.0, 0, 0, 0], (n, 1)), one, one, one)
+    return VisibleCloud(arrays, np.tile([1.0, 0.0, 0.0], (n, 1)), one, None, (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("depth", [-8.0, 0.0, 8.0])
+def test_gaussians_are_drawn_where_they_are_at_any_depth_of_the_view(depth: float) -> None:
+    view = View(np.array([1.0, 0, 0]), np.array([0.0, 0, 1]), np.array([2.0, -3.0, 7.0]), 20.0)
+    scene = dots([[2.0 + 5.0, -3.0 + depth, 7.0 + 4.0]], 0.8)
+    pixels = draw_cloud(scene, view, 300, 200, (1.0, 1.0, 1.0), DrawingSettings(fog=0.0))
+    hidden = 255.0 - pixels[..., 1]
+    rows, columns = np.indices(hidden.shape)
+    # A picture's middle lies between pixels, and so the ruler's length is that at the vessel to 1 %.
+    assert (columns * hidden).sum() / hidden.sum() == pytest.approx(149.5 + 50, abs=0.6)
+    assert (rows * hidden).sum() / hidden.sum() == pytest.approx(99.5 - 40, abs=0.6)
+
+
+def test_more_and_smaller_gaussians_look_alike_in_their_wall() -> None:
+    view = View(np.array([1.0, 0, 0]), np.array([0.0, 0, 1]), np.zeros(3), 20.0)
+    rng = np.random.default_rng(0)
+    inside = rng.normal(size=(6000, 3))
+    inside *= 6.0 * rng.uniform(size=(6000, 1)) ** (1 / 3) / np.linalg.norm(inside, axis=1, keepdims=True)
+    shades = []
+    for n, sigma in ((1500, 0.8), (6000, 0.5)):
+        scene = dataclasses.replace(dots(inside[:n].tolist(), sigma), wall=ball(6.5, [0.0, 0.0, 0.0]))
+        pixels = draw_cloud(scene, view, 120, 120, (1.0, 1.0, 1.0), DrawingSettings(fog=0.0))
+        shades.append(pixels[45:75, 45:75].mean((0, 1)))
+    assert shades[0] == pytest.approx(shades[1], abs=12)
 
 
 @needs_library
@@ -178,7 +244,7 @@ def test_the_report_is_drawn_with_and_without_a_flow(tmp_path: Path, whole: bool
 
 @pytest.mark.parametrize(
     ("kind", "colour", "named"),
-    [("surface", "speed", "streamlines"), ("streamlines", "wss", "surface"), ("gaussians", "wss", "surface"),
+    [("surface", "speed", "streamlines"), ("streamlines", "wss", "surface"),
      ("mesh", None, "surface, streamlines, gaussians"), ("surface", "heat", "speed, pressure, wss")],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_with_what_does(tmp_path: Path, kind: str, colour: str, named: str) -> None:
@@ -187,7 +253,9 @@ def test_what_makes_no_sense_is_refused_with_what_does(tmp_path: Path, kind: str
     assert not (tmp_path / "a.png").exists()
 
 
-@pytest.mark.parametrize(("kind", "colour"), [("streamlines", None), ("surface", "wss"), ("gaussians", "speed")])
+@pytest.mark.parametrize(
+    ("kind", "colour"), [("streamlines", None), ("surface", "wss"), ("gaussians", "speed"), ("gaussians", "wss")]
+)
 def test_what_an_unknown_flow_lacks_is_refused_with_the_reason(tmp_path: Path, kind: str, colour: str | None) -> None:
     with pytest.raises(InputError, match="no contrast arrives"):
         render_result(unsolved(), tmp_path / "a.png", kind, colour, SMALL)

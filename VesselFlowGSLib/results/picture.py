@@ -17,8 +17,10 @@ from VesselFlowGSLib.errors import InputError, InstallationError
 from VesselFlowGSLib.results.colours import colour_table, colours
 from VesselFlowGSLib.results.rendering import Body, Colour, DrawingSettings, View, draw, fitted, tubes, view_of
 from VesselFlowGSLib.results.snapshot import CloudArrays, Figure, Polylines, Snapshot, Surface
+from VesselFlowGSLib.results.visible_cloud import VisibleCloud, draw_cloud
 
 Array = NDArray[np.float64]
+Scene = list[Body] | VisibleCloud
 
 KINDS = ("surface", "streamlines", "gaussians")
 COLOURS = ("speed", "pressure", "wss")
@@ -49,7 +51,7 @@ class PictureSettings:
     width: int = 1800
     height: int = 1200
     dark: bool = False
-    most_gaussians: int = 20_000
+    most_gaussians: int = 500_000
     report_lines: int = 45
     low_percentile: float = 0.5
     high_percentile: float = 99.5
@@ -58,6 +60,10 @@ class PictureSettings:
     @property
     def ground(self) -> Colour:
         return (0.055, 0.07, 0.095) if self.dark else (1.0, 1.0, 1.0)
+
+    @property
+    def glass(self) -> Colour:
+        return (0.55, 0.62, 0.70) if self.dark else (0.45, 0.52, 0.60)
 
 
 @dataclass(frozen=True)
@@ -81,10 +87,10 @@ def render_result(
     Raises InputError where the result does not hold what is asked for, InstallationError where nothing can be drawn.
     """
     kind = kind or ("streamlines" if snapshot.streamlines is not None else "surface")
-    bodies, scale = _bodies(snapshot, kind, colour, settings)
+    scene, scale = _scene(snapshot, kind, colour, settings)
     figure = _figure(settings)
     area = (0.0, 0.13, 1.0, 0.87)
-    _show(figure, area, bodies, settings)
+    _show(figure, area, scene, settings)
     if scale is not None:
         _scale_bar(figure, (0.32, 0.075, 0.36, 0.02), scale, settings)
     _save(figure, Path(picture))
@@ -107,7 +113,7 @@ def report_picture(snapshot: Snapshot, path: str | os.PathLike[str], settings: P
     _rule(figure, 0.912)
     main, side = (0.02, 0.43, 0.60, 0.47), (0.64, 0.43, 0.34, 0.47)
     if solved:
-        wall, pressure = _bodies(snapshot, "surface", "pressure", settings)
+        wall, pressure = _surface_bodies(snapshot, "pressure", settings)
         # The far wall carries the colour, behind the streamlines; the near one only a rim, so that they stay readable.
         glass = [dataclasses.replace(wall[0], glass=g, side=side) for g, side in ((0.62, "far"), (0.03, "near"))]
         lines, speed = _streamline_bodies(snapshot, "speed", settings, with_wall=False, most=settings.report_lines)
@@ -115,19 +121,19 @@ def report_picture(snapshot: Snapshot, path: str | os.PathLike[str], settings: P
         _caption(figure, main, "Pressure on the wall, speed along the streamlines")
         _scale_bar(figure, (0.07, 0.405, 0.21, 0.012), _known(pressure), settings)
         _scale_bar(figure, (0.36, 0.405, 0.21, 0.012), _known(speed), settings)
-        bodies, stress = _bodies(snapshot, "surface", "wss", settings)
+        bodies, stress = _surface_bodies(snapshot, "wss", settings)
         _show(figure, side, bodies, settings, like=view)
         _caption(figure, side, "Wall shear stress")
         _scale_bar(figure, (0.705, 0.405, 0.21, 0.012), _known(stress), settings)
     else:
-        bodies, radius = _bodies(snapshot, "surface", None, settings)
+        bodies, radius = _surface_bodies(snapshot, None, settings)
         view = _show(figure, main, bodies, settings)
         _caption(figure, main, "Lumen")
         if radius is not None:
             _scale_bar(figure, (0.215, 0.405, 0.21, 0.012), radius, settings)
         if snapshot.cloud is not None and len(snapshot.cloud.mean):
-            bodies, _ = _bodies(snapshot, "gaussians", None, settings)
-            _show(figure, side, bodies, settings, like=view)
+            cloud, _ = _visible_cloud(snapshot, None, settings)
+            _show(figure, side, cloud, settings, like=view)
             _caption(figure, side, "X-ray Gaussians")
     _rule(figure, 0.345)
     if snapshot.centreline is not None:
@@ -136,9 +142,7 @@ def report_picture(snapshot: Snapshot, path: str | os.PathLike[str], settings: P
     _save(figure, Path(path))
 
 
-def _bodies(
-    snapshot: Snapshot, kind: str, colour: str | None, settings: PictureSettings
-) -> tuple[list[Body], Scale | None]:
+def _scene(snapshot: Snapshot, kind: str, colour: str | None, settings: PictureSettings) -> tuple[Scene, Scale | None]:
     if kind not in KINDS:
         raise InputError(f"--as {kind}: give one of {', '.join(KINDS)}.")
     if colour is not None and colour not in COLOURS:
@@ -147,7 +151,7 @@ def _bodies(
         return _surface_bodies(snapshot, colour, settings)
     if kind == "streamlines":
         return _streamline_bodies(snapshot, colour or "speed", settings, with_wall=True)
-    return _gaussian_bodies(snapshot, colour, settings)
+    return _visible_cloud(snapshot, colour, settings)
 
 
 def _surface_bodies(
@@ -195,8 +199,8 @@ def _streamline_bodies(
     surface, of = tubes(points, lines.offsets, width)
     bodies = [Body(surface, scale.of(values)[of])]
     if with_wall and snapshot.surface is not None:
-        tint = [0.55, 0.62, 0.70] if settings.dark else [0.45, 0.52, 0.60]
-        bodies.append(Body(snapshot.surface, np.tile(tint, (len(snapshot.surface.points), 1)), glass=0.07))
+        tint = np.tile(settings.glass, (len(snapshot.surface.points), 1))
+        bodies.append(Body(snapshot.surface, tint, glass=0.07))
     return bodies, scale
 
 
@@ -211,59 +215,41 @@ def _every(lines: Polylines, most: int) -> Polylines:
     return Polylines(lines.points[points], offsets, {name: values[points] for name, values in lines.arrays.items()})
 
 
-def _gaussian_bodies(
+def _visible_cloud(
     snapshot: Snapshot, colour: str | None, settings: PictureSettings
-) -> tuple[list[Body], Scale | None]:
+) -> tuple[VisibleCloud, Scale | None]:
     cloud = _needed(snapshot.cloud, "Gaussians", "gaussians.ply")
-    if colour == "wss":
-        raise InputError("The wall shear stress is known on the wall alone. Give --as surface.")
     strength = np.asarray(cloud.attenuation * cloud.occupancy, float)
     shown = np.flatnonzero(strength > 0.1 * strength.max()) if len(strength) else np.zeros(0, np.int64)
-    shown = shown[np.argsort(-strength[shown])][: settings.most_gaussians]
+    shown = shown[np.argsort(-strength[shown], kind="stable")][: settings.most_gaussians]
     if not len(shown):
         raise InputError("The result has no visible Gaussians.")
-    surface, of = _ellipsoids(cloud, shown)
-    values = None if cloud.velocity is None else np.linalg.norm(cloud.velocity, axis=1)
-    if colour == "pressure" or (colour is None and values is None):
-        values = cloud.pressure
-    if values is None:
-        if colour is not None:
+    if colour is None:
+        colour = next((x for x in ("speed", "pressure") if _of_gaussians(snapshot, cloud, x) is not None), None)
+    tone, scale = np.tile([0.93, 0.46, 0.38], (len(shown), 1)), None
+    if colour is not None:
+        values = _of_gaussians(snapshot, cloud, colour)
+        if values is None:
             raise InputError(f"The Gaussians have no {NAMES[colour]}: {_why(snapshot)}")
-        tone = (0.35 + 0.65 * (strength[shown] / strength[shown].max()).clip(0, 1))[:, None] * [0.93, 0.46, 0.38]
-        return [Body(surface, tone[of])], None
-    scale = _scale(colour or "speed", values[shown], settings)
-    return [Body(surface, scale.of(values[shown])[of])], scale
+        scale = _scale(colour, values[shown], settings)
+        tone = scale.of(values[shown])
+    few = CloudArrays(
+        cloud.mean[shown], cloud.sigma[shown], cloud.quaternion[shown], cloud.attenuation[shown],
+        cloud.occupancy[shown], cloud.arrival_s[shown],
+    )  # fmt: skip
+    return VisibleCloud(few, tone, strength[shown], snapshot.surface, settings.glass), scale
 
 
-def _ellipsoids(cloud: CloudArrays, shown: NDArray[np.int64]) -> tuple[Surface, NDArray[np.int64]]:
-    """One ellipsoid of one standard deviation for each Gaussian shown, and the Gaussian that each point belongs to."""
-    sphere, triangles = _sphere(2 if len(shown) < 3000 else 1)
-    w, x, y, z = np.asarray(cloud.quaternion, float)[shown].T / np.linalg.norm(cloud.quaternion[shown], axis=1)
-    turn = np.stack(
-        [
-            np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
-            np.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
-            np.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
-        ],
-        1,
-    )
-    points = np.einsum("nij,nj,kj->nki", turn, cloud.sigma[shown], sphere) + cloud.mean[shown][:, None]
-    first = len(sphere) * np.arange(len(shown))
-    all_triangles = (triangles + first[:, None, None]).reshape(-1, 3)
-    return Surface(points.reshape(-1, 3), all_triangles), np.repeat(np.arange(len(shown)), len(sphere))
-
-
-def _sphere(divisions: int) -> tuple[Array, NDArray[np.int64]]:
-    """A unit sphere: an octahedron divided, outwards."""
-    points = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], float)
-    triangles = np.array([[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]])
-    for _ in range(divisions):
-        a, b, c = points[triangles[:, 0]], points[triangles[:, 1]], points[triangles[:, 2]]
-        corners = np.stack([a, a + b, a + c, a + b, b, b + c, a + c, b + c, c, a + b, b + c, a + c], 1).reshape(-1, 3)
-        corners /= np.linalg.norm(corners, axis=1, keepdims=True)
-        points, flat = np.unique(corners.round(9), axis=0, return_inverse=True)
-        triangles = flat.reshape(-1, 3)
-    return points, triangles
+def _of_gaussians(snapshot: Snapshot, cloud: CloudArrays, quantity: str) -> Array | None:
+    """(N,) of each Gaussian; of the wall shear stress that of the nearest wall."""
+    if quantity == "speed":
+        return None if cloud.velocity is None else np.asarray(np.linalg.norm(cloud.velocity, axis=1), float)
+    if quantity == "pressure":
+        return None if cloud.pressure is None else np.asarray(cloud.pressure, float)
+    if snapshot.surface is None or quantity not in snapshot.surface.arrays:
+        return None
+    nearest = cKDTree(snapshot.surface.points).query(cloud.mean)[1]
+    return np.asarray(snapshot.surface.arrays[quantity][nearest], float)
 
 
 def _scale(quantity: str, values: NDArray[Any], settings: PictureSettings) -> Scale:
@@ -330,21 +316,28 @@ def _figure(settings: PictureSettings) -> Any:
 def _show(
     figure: Any,
     area: tuple[float, float, float, float],
-    bodies: list[Body],
+    scene: Scene,
     settings: PictureSettings,
     like: View | None = None,
 ) -> View:
-    """Draw the bodies into the area (left, bottom, width, height; parts of the figure), with a ruler and the axes.
+    """Draw the scene into the area (left, bottom, width, height; parts of the figure), with a ruler and the axes.
 
     like: another view, whose directions this one takes.
     """
     width, height = round(area[2] * settings.width), round(area[3] * settings.height)
-    points = np.concatenate([np.asarray(b.surface.points, float) for b in bodies])
+    points = (
+        scene.points
+        if isinstance(scene, VisibleCloud)
+        else np.concatenate([np.asarray(b.surface.points, float) for b in scene])
+    )
     # The ruler and the axes stand below the vessel.
     foot = round(0.11 * height)
     aspect, margin = width / (height - foot), settings.drawing.margin
     view = fitted(points, like.right, like.up, aspect, margin) if like else view_of(points, aspect, margin)
-    pixels = draw(bodies, view, width, height - foot, settings.ground, settings.drawing)
+    size, looks = (width, height - foot), (settings.ground, settings.drawing)
+    pixels = (
+        draw_cloud(scene, view, *size, *looks) if isinstance(scene, VisibleCloud) else draw(scene, view, *size, *looks)
+    )
     axes = figure.add_axes(area)
     axes.set_axis_off()
     axes.set_xlim(0, width)
