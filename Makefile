@@ -58,7 +58,7 @@ peers: environment
 	@.venv/bin/python Testing/Benchmarks/make_peers.py
 
 bench-operators: peers
-	.venv-peers/bin/python Testing/Benchmarks/operators.py
+	OMP_NUM_THREADS=1 .venv-peers/bin/python Testing/Benchmarks/operators.py
 
 bench-%: environment
 	.venv/bin/python Testing/Benchmarks/$*.py

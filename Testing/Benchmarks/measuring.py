@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -20,21 +21,44 @@ BUSY_BYTES = 48 << 20  # hashed by each of two threads to see whether two cores 
 TWO_CORES = 1.9
 
 
-def cpu_ms(work: Callable[[], Any], repeats: int = 5) -> float:
-    """Milliseconds of processor time, of all threads together: the least of several, after one that does not count."""
-    work()
-    taken = []
-    for _ in range(repeats):
-        begun = time.process_time()
+def cpu_ms(*works: Callable[[], Any], rounds: int = 5) -> list[float]:
+    """Milliseconds of processor time of each, of all its threads together: the least of several.
+
+    They take turns, so that a busy time hits all of them; the first turn does not count.
+    """
+    for work in works:
         work()
-        taken.append(time.process_time() - begun)
-    return 1e3 * min(taken)
+    taken = [[_cpu_s(work) for work in works] for _ in range(rounds)]
+    return [1e3 * min(column) for column in zip(*taken, strict=True)]
+
+
+def _cpu_s(work: Callable[[], Any]) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
 
 
 def wall_ms(work: Callable[[], Any]) -> float:
     begun = time.perf_counter()
     work()
     return 1e3 * (time.perf_counter() - begun)
+
+
+def gpu_ms(work: Callable[[], Any], repeats: int = 20) -> float:
+    """Milliseconds on the GPU's clock: the median of several, after three that do not count."""
+    import torch
+
+    for _ in range(3):
+        work()
+    taken = []
+    for _ in range(repeats):
+        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begun.record()
+        work()
+        ended.record()
+        ended.synchronize()
+        taken.append(begun.elapsed_time(ended))
+    return statistics.median(taken)
 
 
 def two_free_cores() -> bool:

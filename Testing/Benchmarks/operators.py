@@ -7,10 +7,8 @@ k-d tree, gsplat on a GPU. Writes docs/operators.md too. Run by: make bench-oper
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+import importlib
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,19 +16,24 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from measuring import alone, cpu_ms, two_free_cores, wall_ms
+from measuring import alone, cpu_ms, gpu_ms, two_free_cores, wall_ms
 from numpy.typing import NDArray
+from operators_alone import CUT, OPACITY, vessel_colours
+from operators_page import write_figures
+from peer_densities import by_hash_grid, by_tree
 from peer_projectors import Projector, astra_row, diffdrr_siddon, diffdrr_trilinear, missing, rtk_joseph
 from projections import Project, Scene, forward, forward_backward, in_precision, projector, scene, why_not
-from table import ROOT, Line, run
+from table import ROOT, Line, is_quick, path_of, run
 from torch import Tensor
 from vessel_clouds import carm_view, vessel_tree, voxels
 
+from VesselFlowGSLib.acquisition.camera import carm_cameras
 from VesselFlowGSLib.gaussians.backends.declaration import BACKENDS, choose
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
-from VesselFlowGSLib.gaussians.density import density_on_grid
+from VesselFlowGSLib.gaussians.density import density, density_on_grid
 from VesselFlowGSLib.gaussians.parameters import Parameters
 from VesselFlowGSLib.gaussians.project import project as public_project
+from VesselFlowGSLib.gaussians.splats import Splats, splats_of_cloud
 from VesselFlowGSLib.gaussians.views import Views
 
 sys.path.insert(0, str(ROOT / "Testing" / "gaussians"))
@@ -39,7 +42,6 @@ from gaussian_scenes import views as two_views  # noqa: E402
 
 Array = NDArray[np.float64]
 
-CUT = 3.5  # as fits use it
 FINE, COARSE = (512, 0.3), (256, 0.6)  # pixels along a side, mm
 LOADED = "the machine is loaded"
 
@@ -181,13 +183,12 @@ def speed(quick: bool) -> list[Line]:
     name = choose("project").name
     for pixels, pitch in (COARSE, FINE):
         given, label = scene(20_000, pixels, pitch), f"20k at {pixels}²"
-        ours = _taken(name, given)
         for peer, reach in (("torch", 10.0), ("warp", 2.5)):
             what = f"{label}: {name} is faster than {peer}"
             if why := why_not(peer) or ("it is the one chosen" if peer == name else ""):
                 lines.append(Line(what, "×", reach, None, more_is_better=True, unmeasured=why))
                 continue
-            theirs = _taken(peer, given, repeats=2 if quick else 3)
+            ours, theirs = cpu_ms(_work(name, given), _work(peer, given), rounds=3 if quick else 7)
             lines.append(Line(f"{label}: forward and backward", "ms", None, ours, theirs, beside=peer))
             lines.append(Line(what, "×", reach, theirs / ours, more_is_better=True))
     return lines
@@ -204,11 +205,13 @@ def diffdrr(quick: bool) -> list[Line]:
         Parameters.of(cloud, torch.float32), Views.of(camera), torch.ones(2000, 1),
         torch.randn(1, 255, 255, 1, generator=draw),
     )  # fmt: skip
-    ours = _taken(choose("project").name, given, repeats=9)
     volume = voxels(cloud, 50.0, 0.5, cut=4.0)
-    siddon, trilinear = (
-        cpu_ms(lambda f=by: f(volume, camera, True), 1) for by in (diffdrr_siddon, diffdrr_trilinear)
-    )  # fmt: skip
+    ours, siddon, trilinear = cpu_ms(
+        _work(choose("project").name, given),
+        lambda: diffdrr_siddon(volume, camera, True),
+        lambda: diffdrr_trilinear(volume, camera, True),
+        rounds=1 if quick else 3,
+    )
     return [
         Line("2k at 255²: forward and backward", "ms", None, ours, siddon, beside="DiffDRR, Siddon"),
         Line("2k at 255²: forward and backward", "ms", None, ours, trilinear, beside="DiffDRR, trilinear"),
@@ -218,13 +221,15 @@ def diffdrr(quick: bool) -> list[Line]:
 
 def frames(quick: bool) -> list[Line]:
     """Many frames of a cloud at rest in one pass, forward and backward, against one frame."""
-    name, lines = choose("project").name, []
-    one = _taken(name, scene(20_000, *FINE))
-    lines.append(Line("20k at 512²: one frame", "ms", None, one))
-    for count, reach in ((16, 2.5), (64, 6.0)):
-        many = _taken(name, scene(20_000, *FINE, frames=count), repeats=3)
-        lines.append(Line(f"{count} frames cost of one", "×", reach, many / one))
-    return lines
+    name, counts = choose("project").name, (16, 64)
+    one, *many = cpu_ms(*(_work(name, scene(20_000, *FINE, frames=count)) for count in (1, *counts)))
+    return [
+        Line("20k at 512²: one frame", "ms", None, one),
+        *(
+            Line(f"{count} frames cost of one", "×", reach, taken / one)
+            for count, taken, reach in zip(counts, many, (2.5, 6.0), strict=True)
+        ),
+    ]
 
 
 def threads(quick: bool) -> list[Line]:
@@ -260,6 +265,111 @@ def start(quick: bool) -> list[Line]:
     ]
 
 
+def picture(quick: bool) -> list[Line]:
+    """A frame of 20k Gaussians at 512², sorted anew, beside VTK's point Gaussians (unsorted) in software GL."""
+    name, (pixels, pitch) = choose("composite").name, FINE
+    view = next(iter(Views.of(carm_view(pixels, pitch))))
+    splats = _splats(20_000, "cpu")
+    draw = importlib.import_module(f"VesselFlowGSLib.gaussians.backends.{name}.composite").composite
+    with torch.no_grad():
+        ours = cpu_ms(lambda: draw(splats, view, CUT, 1), rounds=9)[0]
+    lines = [
+        Line(f"20k at 512²: frames of {name} in a second, one thread", "1/s", 15.0, 1e3 / ours, more_is_better=True)
+    ]  # fmt: skip
+    what = "20k at 512²: faster than VTK's point Gaussians"
+    try:
+        software = {"LIBGL_ALWAYS_SOFTWARE": "1", "VTK_DEFAULT_OPENGL_WINDOW": "vtkEGLRenderWindow"}
+        vtk = alone("vtk_picture", 20_000, pixels, CUT, **software)["ms"]
+    except RuntimeError:
+        return [*lines, Line(what, "×", 5.0, None, more_is_better=True, unmeasured="VTK cannot draw here")]
+    return [
+        *lines,
+        Line("20k at 512²: a frame", "ms", None, ours, vtk, beside="VTK, software GL"),
+        Line(what, "×", 5.0, vtk / ours, more_is_better=True),
+    ]
+
+
+def density_at_points(quick: bool) -> list[Line]:
+    """Density and gradient of 20k Gaussians at 100k points in the vessel."""
+    name, cloud, many = choose("density").name, vessel_tree(20_000), 100_000
+    draw = np.random.default_rng(0)
+    points = cloud.mean[draw.integers(0, len(cloud), many)] + draw.normal(0, 0.8, (many, 3))
+    few = many // 20
+
+    def work() -> object:
+        return density(cloud, points, cut=CUT, threads=1)
+
+    ours, some_points = cpu_ms(work, lambda: by_tree(cloud, points[:few], CUT), rounds=3)
+    tree = some_points * many / few
+    lines = [
+        Line("20k at 100k points", "ms", None, ours, tree, beside="k-d tree, no gradient, from 5k points"),
+        Line(f"{name} is faster than a k-d tree and numpy", "×", 20.0, tree / ours, more_is_better=True),
+    ]
+    what = f"{name} is faster than Warp's hash grid"
+    if why := missing("warp"):
+        lines.append(Line(what, "×", 4.0, None, more_is_better=True, unmeasured=f"Warp: {why}"))
+    else:
+        ours, grid = cpu_ms(work, by_hash_grid(cloud, points, CUT), rounds=3)
+        lines.append(Line("20k at 100k points", "ms", None, ours, grid, beside="Warp's hash grid on the CPU"))
+        lines.append(Line(what, "×", 4.0, grid / ours, more_is_better=True))
+    far, some = np.array([300.0, -300.0, 300.0]), points[:2000]
+    moved = replace(cloud, mean=cloud.mean + far)
+    truth = density(moved, some + far, cut=6.0, backend="torch")
+    found = density(moved, some + far, cut=6.0)
+    for label, a, b in zip(("density", "gradient"), found, truth, strict=True):
+        error = float(np.abs(a - b).max() / np.abs(b).max())
+        lines.append(Line(f"{label} far from the origin, of the maximum", "", 1e-5, error))
+    return lines
+
+
+def projection_on_gpu(quick: bool) -> list[Line]:
+    """200k at 512², forward and backward, on the GPU's clock, beside plain torch on the same GPU."""
+    told, faster = "200k at 512² on a GPU, forward and backward", "200k at 512²: faster than torch on the same GPU"
+    if why := _no_gpu("project"):
+        return [
+            Line(told, "ms", 2.0, None, unmeasured=why),
+            Line(faster, "×", 10.0, None, more_is_better=True, unmeasured=why),
+        ]
+    name, given = choose("project", device="cuda").name, scene(200_000, *FINE, device="cuda")
+    best, torchs = projector(name), projector("torch")
+    ours = gpu_ms(lambda: forward_backward(best, given, CUT))
+    plain = gpu_ms(lambda: forward_backward(torchs, given, CUT), 3)
+    return [
+        Line(f"{told}, {torch.cuda.get_device_name()}", "ms", 2.0, ours, plain, beside="torch"),
+        Line(faster, "×", 10.0, plain / ours, more_is_better=True),
+    ]
+
+
+def picture_on_gpu(quick: bool) -> list[Line]:
+    """1M Gaussians at 1080p, beside gsplat on the same GPU."""
+    told = "1M at 1080p on a GPU: frames in a second"
+    if why := _no_gpu("composite"):
+        return [Line(told, "1/s", 60.0, None, more_is_better=True, unmeasured=why)]
+    camera = carm_cameras(np.radians(25.0), np.radians(10.0), 750.0, 1100.0, (0.14, 0.14), (1080, 1920))
+    view, splats = next(iter(Views.of(camera, "cuda"))), _splats(1_000_000, "cuda")
+    rates = {}
+    with torch.no_grad():
+        for name in (choose("composite", device="cuda").name, "gsplat"):
+            if not why_not(name, "composite"):
+                draw = importlib.import_module(f"VesselFlowGSLib.gaussians.backends.{name}.composite").composite
+                rates[name] = 1e3 / gpu_ms(lambda d=draw: d(splats, view, CUT, 1), 20)
+    ours = next(iter(rates))
+    what = f"{told}, {ours}, {torch.cuda.get_device_name()}"
+    return [Line(what, "1/s", 60.0, rates[ours], rates.get("gsplat"), more_is_better=True, beside="gsplat")]
+
+
+def _no_gpu(operator: str) -> str:
+    """Why nothing can be measured on a GPU here, or nothing."""
+    if not torch.cuda.is_available():
+        return "no GPU"
+    return "" if choose(operator, device="cuda").name != "torch" else why_not("warp", operator)
+
+
+def _splats(n: int, device: str) -> Splats:
+    cloud = vessel_tree(n)
+    return splats_of_cloud(cloud, vessel_colours(cloud.mean), OPACITY, torch.float32, device)
+
+
 def _single_precision() -> list[str]:
     """Backends to be compared on the CPU; Warp's own CPU device shows its logic only."""
     names = [b.name for b in BACKENDS if "project" in b.operators and "cpu" in b.devices and b.available]
@@ -268,9 +378,9 @@ def _single_precision() -> list[str]:
     return [name for name in names if name != "reference"]
 
 
-def _taken(backend: str, given: Scene, repeats: int = 5) -> float:
+def _work(backend: str, given: Scene) -> Callable[[], Tensor]:
     project = projector(backend)
-    return cpu_ms(lambda: forward_backward(project, given, CUT), repeats)
+    return lambda: forward_backward(project, given, CUT)
 
 
 def _two_against_one(work: Callable[[int], object], repeats: int = 7) -> float | None:
@@ -312,14 +422,25 @@ ROWS: Mapping[str, Callable[[bool], list[Line]]] = {
     "diffdrr": diffdrr,
     "frames": frames,
     "threads": threads,
+    "picture": picture,
+    "density": density_at_points,
+    "gpu": projection_on_gpu,
+    "gpu-picture": picture_on_gpu,
     "memory": memory,
     "start": start,
 }
 
 
+def titles() -> dict[str, str]:
+    """What each row is about."""
+    return {row: (work.__doc__ or row).split(".\n")[0].removesuffix(".") for row, work in ROWS.items()}
+
+
 def main() -> int:
     torch.set_num_threads(1)
     fell_short = run("operators", ROWS, ("VesselFlowGSLib/gaussians",))
+    if not is_quick():
+        write_figures(json.loads(path_of("operators").read_text()), titles())
     return fell_short
 
 

@@ -85,7 +85,7 @@ def carm_view(pixels: int, pitch_mm: float, primary_deg: float = 25.0, secondary
 
 @dataclass(frozen=True)
 class Voxels:
-    """Attenuation at voxel centres, 1/mm: values (I, J, K) along the axes of LPS, the first voxel at `first` (3,) mm."""
+    """Attenuation at voxel centres, 1/mm: values (I, J, K) along the axes of LPS, the first at `first` (3,) mm."""
 
     values: NDArray[np.float32]
     first: Array
