@@ -56,6 +56,7 @@ class Backend:
 
 BOTH = ("float32", "float64")
 BACKENDS: tuple[Backend, ...] = (
+    Backend("warp", ("project", "density", "composite"), ("cuda",), ("float32",), 10, library="warp"),
     Backend("gsplat", ("composite",), ("cuda",), ("float32",), 20, library="gsplat", differentiable=False),
     Backend("numba", ("project", "density", "composite"), ("cpu",), ("float32",), 30, library="numba"),
     Backend("torch", ("project", "density", "composite"), ("cpu", "cuda", "mps", "xpu"), BOTH, 40),

@@ -1,0 +1,21 @@
+"""Warp's kernels compile for every generation of NVIDIA GPUs, which needs neither a GPU nor its driver."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+wp = pytest.importorskip("warp")
+
+KERNELS = ("footprint", "tiles", "project", "composite", "density")
+# Turing, Ampere (A100, RTX 30), Ada, Hopper, Blackwell (B200, RTX 50).
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_compile_for_every_architecture(name, tmp_path):
+    module = importlib.import_module(f"VesselFlowGSLib.gaussians.backends.warp.{name}")
+    made = wp.compile_aot_module(module, device=None, arch=ARCHITECTURES, module_dir=tmp_path)
+    assert [p.suffixes[-2:] for p in made] == [[f".sm{a}", ".cubin"] for a in ARCHITECTURES]
+    assert all(p.stat().st_size > 0 for p in made)
