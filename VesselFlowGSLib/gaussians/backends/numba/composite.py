@@ -21,9 +21,9 @@ BANDS_PER_THREAD = 8  # so that threads end together
 def composite(splats: Splats, view: View, cut: float, threads: int) -> Tensor:
     """(rows, columns, 4) premultiplied red, green, blue, and opacity, in single precision."""
     g = splats.gaussians
-    order = np.argsort(depths(g.mean, view).numpy(), kind="stable")
-    gaussians = tuple(x.contiguous().numpy() for x in (g.mean, g.log_sigma, g.quaternion, g.density))
-    colour = splats.colour.contiguous().numpy()
+    order = np.argsort(depths(g.mean.detach(), view).numpy(), kind="stable")
+    gaussians = tuple(x.detach().contiguous().numpy() for x in (g.mean, g.log_sigma, g.quaternion, g.density))
+    colour = splats.colour.detach().contiguous().numpy()
     table, spans = empty_table(len(order))
     matrix = (float(cut), PIXEL_VARIANCE, view.rows, view.columns)
     vector = view_vector(view).numpy()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
 from VesselFlowGSLib.gaussians.backends.numba.footprint import (
@@ -20,11 +19,11 @@ from VesselFlowGSLib.gaussians.backends.numba.footprint import (
     FOOT_V,
     PART_U,
     PART_V,
-    TABLE_COLUMNS,
     K,
     M,
     fill_row,
 )  # fmt: skip
+from VesselFlowGSLib.gaussians.backends.numba.kernel import kernel
 from VesselFlowGSLib.gaussians.backends.numba.simd import (
     LANES,
     at_most,
@@ -41,22 +40,22 @@ from VesselFlowGSLib.gaussians.splats import LARGEST_ALPHA, LEAST_TRANSMITTANCE
 DENSEST, LEAST = np.float32(LARGEST_ALPHA), np.float32(LEAST_TRANSMITTANCE)
 
 
-@nb.njit(**EXACT)
+@kernel(**EXACT)
 def fill_splats(
     low, high, order, mean, log_sigma, quaternion, opacity, view, cut, variance, rows, columns, table, spans
 ):  # fmt: skip
     """Rows low ... high - 1 of the table in this order, with the opacity at the footprint's centre as the amplitude."""
-    row = np.empty(TABLE_COLUMNS, np.float64)
     for k in range(low, high):
-        i = order[k]
-        spans[k] = fill_row(row, i, mean, log_sigma, quaternion, opacity, view, cut, variance, rows, columns)
+        row, i = table[k], order[k]
+        spans[k, 0], spans[k, 1] = fill_row(
+            row, i, mean, log_sigma, quaternion, opacity, view, cut, variance, rows, columns
+        )  # fmt: skip
         b_a11, b_m = variance * row[A11], variance * row[M]
         kept = 1.0 - b_a11 - b_m - b_a11 * row[K] * row[K] + b_a11 * b_m
         row[AMPLITUDE] = opacity[i] * math.sqrt(max(kept, 0.0))
-        table[k] = row
 
 
-@nb.njit(**FAST)
+@kernel(**FAST)
 def lay(low, high, table, spans, order, colour, columns, cut2, planes, picture):
     """Image rows low ... high - 1 of the picture (rows, columns, 4), from splats in the order of their depth.
 
