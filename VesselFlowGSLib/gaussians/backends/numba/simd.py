@@ -20,7 +20,7 @@ _FLOAT, _INT = ir.FloatType(), ir.IntType(32)
 _FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
 _FAST = ("fast",)
 _UNDEFINED = ir.Constant(_FLOATS, ir.Undefined)
-# 2^f for |f| <= 1/2, to 1.1e-7 of it: of the polynomials that are 1 at 0, the one whose largest relative error is least.
+# 2^f for |f| <= 1/2, to 1.1e-7 of it: of all polynomials that are 1 at 0 the one with the least largest error.
 _EXP_ON_HALF = (0.00132647145, 0.00967151392, 0.0555073395, 0.240222424, 0.693147004, 1.0)
 
 
