@@ -194,6 +194,18 @@ def test_any_number_of_threads_gives_the_same_bits():
     assert (one == three).all()
 
 
+def test_torch_gives_the_same_picture_in_pieces(monkeypatch):
+    from VesselFlowGSLib.gaussians.backends.torch import composite as module
+
+    splats, at = random_splats(60, 8, torch.float32), views()[0]
+    whole = drawn(splats, at, "torch")
+    monkeypatch.setattr(module, "LAYERS_AT_A_TIME", 2000)
+    bands = module._bands(*(torch.tensor(x) for x in ([[5.0, 30.0]] * 60, [[4.0, 4.0]] * 60)), 5.0, 64, 64)
+    assert len(bands) > 5 and bands[0][0] == 0 and bands[-1][1] == 64
+    assert all(a[1] == b[0] for a, b in zip(bands[:-1], bands[1:], strict=True))
+    assert np.abs(drawn(splats, at, "torch") - whole).max() <= 1e-6
+
+
 # The surface
 
 

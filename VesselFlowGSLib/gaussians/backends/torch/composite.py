@@ -11,7 +11,7 @@ from VesselFlowGSLib.gaussians.parameters import Parameters
 from VesselFlowGSLib.gaussians.splats import LARGEST_ALPHA, LEAST_TRANSMITTANCE, Splats, depths, faded
 from VesselFlowGSLib.gaussians.views import View
 
-LAYERS_AT_A_TIME = 1 << 22  # splats on pixels that are held at a time
+LAYERS_AT_A_TIME = 1 << 21  # splats on pixels that are held at a time
 
 
 def composite(splats: Splats, view: View, cut: float, threads: int) -> Tensor:
@@ -25,11 +25,9 @@ def composite(splats: Splats, view: View, cut: float, threads: int) -> Tensor:
     colour = torch.cat([splats.colour[index], torch.ones_like(opacity)[:, None]], 1)
     picture = torch.zeros(view.rows * view.columns, 4, dtype=dtype, device=g.mean.device)
     for low, high in _bands(table, spread, cut, view.rows, view.columns):
-        band = table.clone()
+        band, reach = table.clone(), cut * spread[:, 1]
         band[:, 1] -= low
-        near = torch.nonzero((band[:, 1] + cut * spread[:, 1] >= 0) & (band[:, 1] - cut * spread[:, 1] < high - low))[
-            :, 0
-        ]
+        near = torch.nonzero((band[:, 1] > -1 - reach) & (band[:, 1] < high - low + reach))[:, 0]
         pixel, splat, alpha = _layers(band[near], spread[near], opacity[near], cut, high - low, view.columns)
         sorted_by = torch.argsort(pixel * max(len(near), 1) + splat)
         pixel, splat, alpha = pixel[sorted_by], splat[sorted_by], alpha[sorted_by]
@@ -62,10 +60,11 @@ def _layers(
     pixels, splats = [torch.zeros(0, dtype=torch.long, device=table.device)] * 2
     found = [(pixels, splats, opacity[:0])]
     for patch in patches(table, spread, rows, columns, cut, opacity.dtype):
-        inside = patch.inside
-        falloff = torch.exp(-0.5 * (patch.numerator / patch.denominator)[inside])
-        splat = patch.chosen[:, None, None].expand(inside.shape)[inside]
-        found.append((patch.pixel[inside], splat, (opacity[splat] * falloff).clamp(max=LARGEST_ALPHA)))
+        inside = torch.nonzero(patch.inside.reshape(-1))[:, 0]
+        exponent = (patch.numerator / patch.denominator).reshape(-1)[inside]
+        splat = patch.chosen[inside // patch.inside[0].numel()]
+        alpha = (opacity[splat] * torch.exp(-0.5 * exponent)).clamp(max=LARGEST_ALPHA)
+        found.append((patch.pixel.reshape(-1)[inside], splat, alpha))
     pixel, splat, alpha = (torch.cat(parts) for parts in zip(*found, strict=True))
     return pixel, splat, alpha
 
