@@ -102,7 +102,7 @@ def _at_blocks(shapes: _Shapes, points: Tensor, cut: float, device: str, numbers
     reaching = shapes.at(near)
     if len(points) <= BLOCKS:
         return _at_group(reaching, points, cut, device, numbers)
-    parts = points.split(max(BLOCKS, -(-len(points) // PARTS)))
+    parts = torch.split(points, max(BLOCKS, -(-len(points) // PARTS)))
     return torch.cat([_at_blocks(reaching, part, cut, device, numbers) for part in parts])
 
 
