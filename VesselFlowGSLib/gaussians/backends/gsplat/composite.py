@@ -1,8 +1,8 @@
 """Compositing by the library gsplat on an NVIDIA GPU.
 
 gsplat flattens the perspective at each splat's mean (elliptical weighted average), where the other backends are exact:
-pictures differ by a step or two of eight bits at usual apertures, and more for splats that are large beside their
-distance to the eye. It ends splats where they hide less than 1/255, so that `cut` has no meaning here.
+less than a step of eight bits for splats that are small beside their distance to the eye. It ends splats where they
+hide less than 1/255, so that `cut` only says which ones reach behind the eye.
 """
 
 from __future__ import annotations
