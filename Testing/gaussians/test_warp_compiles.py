@@ -16,6 +16,7 @@ ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernels_compile_for_every_architecture(name, tmp_path):
     module = importlib.import_module(f"VesselFlowGSLib.gaussians.backends.warp.{name}")
-    made = wp.compile_aot_module(module, device=None, arch=ARCHITECTURES, module_dir=tmp_path)
-    assert [p.suffixes[-2:] for p in made] == [[f".sm{a}", ".cubin"] for a in ARCHITECTURES]
-    assert all(p.stat().st_size > 0 for p in made)
+    wp.compile_aot_module(module, device=None, arch=ARCHITECTURES, module_dir=tmp_path)
+    sizes = {p.suffixes[-2]: p.stat().st_size for p in tmp_path.glob("*.cubin")}
+    assert sorted(sizes) == sorted(f".sm{a}" for a in ARCHITECTURES)
+    assert min(sizes.values()) > 1000

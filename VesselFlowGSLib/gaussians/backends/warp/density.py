@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 BLOCK = 128  # threads
 CELLS = 1024  # along each axis, in whose order points are worked on, so that neighbours look up the same Gaussians
-WIDER = 1e-6  # part of the scene by which boxes are widened before they are rounded
+WIDER = 1e-6  # part of its distance from the middle by which a box is widened before it is rounded
 
 wp.set_module_options({"enable_backward": False, "block_dim": BLOCK})
 
@@ -62,8 +62,9 @@ def _well_formed(g: Parameters) -> Tensor:
     return formed
 
 
-def _in_order(points: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _in_order(points: Tensor) -> Tensor:
     """(M,) indices, cell by cell."""
+    low, high = points.amin(0), points.amax(0)
     cell = ((points - low) / (high - low).clamp(min=1e-9) * (CELLS - 1)).long().clamp(0, CELLS - 1)
     return torch.argsort((cell[:, 0] * CELLS + cell[:, 1]) * CELLS + cell[:, 2])
 
@@ -77,16 +78,15 @@ def density(cloud: GaussianCloud, x: Array, cut: float, device: str, threads: in
     if not len(usable) or not bool(formed.any()):
         return values, gradients
     points = torch.as_tensor(x[usable], device=device)
-    low, high = points.amin(0), points.amax(0)
-    # The scene's middle becomes the origin: the tree of boxes is in single precision.
-    middle = (low + high) / 2
+    # The cloud's middle becomes the origin: the tree of boxes is in single precision.
+    middle = every.mean[formed].median(0).values
     mean = every.mean[formed] - middle
     sigma = every.log_sigma[formed].clamp(min=SMALLEST_LOG_SIGMA).exp()
     turn = rotations(every.quaternion[formed])
     whiten = turn.transpose(1, 2) / sigma[:, :, None]
     reach = cut * ((turn * sigma[:, None, :]) ** 2).sum(2).sqrt()
-    reach = reach + WIDER * (reach.amax(1, keepdim=True) + mean.abs().amax(1, keepdim=True) + (high - low).amax())
-    amplitude, order = every.density[formed].float(), _in_order(points, low, high)
+    reach += WIDER * (reach + mean.abs())
+    amplitude, order = every.density[formed].float(), _in_order(points)
     found, slopes = torch.empty(len(points), dtype=torch.float64, device=device), torch.empty_like(points)
     with on_stream_of(points):
         boxes = wp.Bvh(array((mean - reach).float(), wp.vec3), array((mean + reach).float(), wp.vec3))
