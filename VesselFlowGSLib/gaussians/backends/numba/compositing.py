@@ -34,7 +34,7 @@ from VesselFlowGSLib.gaussians.backends.numba.simd import (
     store,
     total,
 )  # fmt: skip
-from VesselFlowGSLib.gaussians.backends.numba.splatting import DEEPEST, FAST, HALF, ONE, TWO, ZERO, _span
+from VesselFlowGSLib.gaussians.backends.numba.splatting import DEEPEST, FAST, HALF, ONE, TWO, ZERO, row_span
 from VesselFlowGSLib.gaussians.splats import LARGEST_ALPHA, LEAST_TRANSMITTANCE
 
 DENSEST, LEAST = np.float32(LARGEST_ALPHA), np.float32(LEAST_TRANSMITTANCE)
@@ -81,7 +81,7 @@ def lay(low, high, table, spans, order, colour, columns, cut2, planes, picture):
             room = (cut2 - rest) * per_a11
             if room <= ZERO:
                 continue
-            x0, x1 = _span(foot_u, part_u, centre, room, columns)
+            x0, x1 = row_span(foot_u, part_u, centre, room, columns)
             constant = ONE + (TWO * b2 + c22 * dv) * dv
             slope = TWO * (b1 + c12 * dv)
             for x in range(x0, x1 + 1, LANES):

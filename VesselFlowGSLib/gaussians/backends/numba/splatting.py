@@ -50,7 +50,7 @@ DEEPEST = np.float32(-80)  # exponent; below, the falloff is nothing
 
 
 @kernel(**FAST)
-def _span(foot_u, part_u, centre, room, columns):
+def row_span(foot_u, part_u, centre, room, columns):
     """First and last column of a footprint on an image row: those less than sqrt(room) from its centre there."""
     half = np.float32(math.sqrt(room))
     foot = foot_u + (part_u + centre)
@@ -81,7 +81,7 @@ def forward_one(low, high, table, spans, distances, image, columns, cut2):
             room = (cut2 - rest) * per_a11
             if room <= ZERO:
                 continue
-            x0, x1 = _span(foot_u, part_u, centre, room, columns)
+            x0, x1 = row_span(foot_u, part_u, centre, room, columns)
             constant = ONE + (TWO * b2 + c22 * dv) * dv
             slope = TWO * (b1 + c12 * dv)
             for x in range(x0, x1 + 1, LANES):
@@ -117,7 +117,7 @@ def forward_frames(low, high, table, spans, order, distances, weights, image, co
             room = (cut2 - rest) * per_a11
             if room <= ZERO:
                 continue
-            x0, x1 = _span(foot_u, part_u, centre, room, columns)
+            x0, x1 = row_span(foot_u, part_u, centre, room, columns)
             constant = ONE + (TWO * b2 + c22 * dv) * dv
             slope = TWO * (b1 + c12 * dv)
             for x in range(x0, x1 + 1, LANES):
@@ -177,7 +177,7 @@ def backward_one(
             room = (cut2 - rest) * per_a11
             if room <= ZERO:
                 continue
-            x0, x1 = _span(foot_u, part_u, centre, room, columns)
+            x0, x1 = row_span(foot_u, part_u, centre, room, columns)
             constant = ONE + (TWO * b2 + c22 * dv) * dv
             slope = TWO * (b1 + c12 * dv)
             # Moments of the row; the powers of dv come in once a row.
@@ -244,7 +244,7 @@ def backward_frames(
             room = (cut2 - rest) * per_a11
             if room <= ZERO:
                 continue
-            x0, x1 = _span(foot_u, part_u, centre, room, columns)
+            x0, x1 = row_span(foot_u, part_u, centre, room, columns)
             constant = ONE + (TWO * b2 + c22 * dv) * dv
             slope = TWO * (b1 + c12 * dv)
             for x in range(x0, x1 + 1, LANES):
