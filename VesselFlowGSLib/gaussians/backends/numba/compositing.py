@@ -22,7 +22,7 @@ from VesselFlowGSLib.gaussians.backends.numba.footprint import (
     K,
     M,
     fill_row,
-)  # fmt: skip
+)
 from VesselFlowGSLib.gaussians.backends.numba.kernel import kernel
 from VesselFlowGSLib.gaussians.backends.numba.simd import (
     LANES,
@@ -33,7 +33,7 @@ from VesselFlowGSLib.gaussians.backends.numba.simd import (
     ramp,
     store,
     total,
-)  # fmt: skip
+)
 from VesselFlowGSLib.gaussians.backends.numba.splatting import DEEPEST, FAST, HALF, ONE, TWO, ZERO, row_span
 from VesselFlowGSLib.gaussians.splats import LARGEST_ALPHA, LEAST_TRANSMITTANCE
 

@@ -21,7 +21,7 @@ from VesselFlowGSLib.gaussians.backends.numba.simd import (
     exponential,
     load,
     store,
-)  # fmt: skip
+)
 from VesselFlowGSLib.gaussians.backends.numba.threads import COMPILED, ranges, run
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 

@@ -24,7 +24,7 @@ from VesselFlowGSLib.gaussians.backends.numba.footprint import (
     fill_table,
     pull_back_distances,
     view_vector,
-)  # fmt: skip
+)
 from VesselFlowGSLib.gaussians.backends.numba.simd import LANES
 from VesselFlowGSLib.gaussians.backends.numba.splatting import (
     backward_frames,
@@ -32,7 +32,7 @@ from VesselFlowGSLib.gaussians.backends.numba.splatting import (
     forward_frames,
     forward_one,
     row_work,
-)  # fmt: skip
+)
 from VesselFlowGSLib.gaussians.backends.numba.threads import ranges, run
 from VesselFlowGSLib.gaussians.footprint import PIXEL_VARIANCE
 from VesselFlowGSLib.gaussians.parameters import Parameters

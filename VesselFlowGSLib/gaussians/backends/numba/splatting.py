@@ -27,7 +27,7 @@ from VesselFlowGSLib.gaussians.backends.numba.footprint import (
     M,
     fill_row,
     pull_back,
-)  # fmt: skip
+)
 from VesselFlowGSLib.gaussians.backends.numba.kernel import kernel
 from VesselFlowGSLib.gaussians.backends.numba.simd import (
     LANES,
@@ -41,7 +41,7 @@ from VesselFlowGSLib.gaussians.backends.numba.simd import (
     store,
     total,
     totals,
-)  # fmt: skip
+)
 from VesselFlowGSLib.gaussians.backends.numba.threads import COMPILED
 
 FAST = {"fastmath": True, **COMPILED}
