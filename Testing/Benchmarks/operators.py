@@ -19,7 +19,7 @@ import torch
 from measuring import alone, cpu_ms, gpu_ms, two_free_cores, wall_ms
 from numpy.typing import NDArray
 from operators_alone import CUT, OPACITY, vessel_colours
-from operators_page import write_figures
+from operators_page import NO_GPU, write_figures
 from peer_densities import by_hash_grid, by_tree
 from peer_projectors import Projector, astra_row, diffdrr_siddon, diffdrr_trilinear, missing, rtk_joseph
 from projections import Project, Scene, forward, forward_backward, in_precision, projector, scene, why_not
@@ -59,9 +59,9 @@ def accuracy(quick: bool) -> list[Line]:
     lines = [Line("reference against quadrature, of the maximum", "", 1e-9, float(apart / exact.max()))]
     given = scene(60 if quick else 200, 256, 0.6)
     truth = forward(projector("reference"), in_precision(given, torch.float64), 5.0)
-    for name in _single_precision():
+    for name in _on_cpu():
         error = (forward(projector(name), given, 5.0) - truth).abs().max() / truth.max()
-        lines.append(Line(f"{name} in float32 against it, of the maximum", "", 1e-5, float(error)))
+        lines.append(Line(f"{_label(name)} in float32 against it, of the maximum", "", 1e-5, float(error)))
     return lines
 
 
@@ -98,25 +98,22 @@ def gradients(quick: bool) -> list[Line]:
                 up = loss(reference, {**inputs, name: value + shift}, torch.float64)
                 down = loss(reference, {**inputs, name: value - shift}, torch.float64)
                 numeric[name][place] = (up - down) / (2 * step)
-    lines = []
-    for backend in BACKENDS:
-        if "project" not in backend.operators or "cpu" not in backend.devices:
-            continue
-        if not (backend.available and backend.differentiable):
-            continue
+    lines, declared = [], {b.name: b for b in BACKENDS}
+    for name in _on_cpu():
+        backend = declared[name]
         for precision, reach in (("float64", 1e-6), ("float32", 1e-4)):
-            if precision not in backend.precisions:
+            if precision not in backend.precisions or not backend.differentiable:
                 continue
             leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
-            loss(projector(backend.name), leaves, getattr(torch, precision)).backward()
+            loss(projector(name), leaves, getattr(torch, precision)).backward()
             for what, names in (("Gaussians and weights", of_cloud), ("views and poses", of_pose)):
-                errors = [_apart(leaves[name].grad, numeric[name]) for name in names]
-                lines.append(Line(f"{backend.name} in {precision}, {what}", "", reach, max(errors)))
+                worst = max(_apart(leaves[k].grad, numeric[k]) for k in names)
+                lines.append(Line(f"{_label(name)} in {precision}, {what}", "", reach, worst))
     return lines
 
 
 def aperture(quick: bool) -> list[Line]:
-    """The mean over a pixel's area, against 8 x 8 rays through it: mass of single Gaussians, and a vessel's image."""
+    """The mean over a pixel's area against 8 x 8 rays through it, in double precision: single masses, a vessel."""
     single = 24
     draw = np.random.default_rng(0)
     pitch, magnification = 0.8, 1200 / 750
@@ -184,12 +181,12 @@ def speed(quick: bool) -> list[Line]:
     for pixels, pitch in (COARSE, FINE):
         given, label = scene(20_000, pixels, pitch), f"20k at {pixels}²"
         for peer, reach in (("torch", 10.0), ("warp", 2.5)):
-            what = f"{label}: {name} is faster than {peer}"
+            what = f"{label}: {name} is faster than {_label(peer)}"
             if why := why_not(peer) or ("it is the one chosen" if peer == name else ""):
                 lines.append(Line(what, "×", reach, None, more_is_better=True, unmeasured=why))
                 continue
             ours, theirs = cpu_ms(_work(name, given), _work(peer, given), rounds=3 if quick else 7)
-            lines.append(Line(f"{label}: forward and backward", "ms", None, ours, theirs, beside=peer))
+            lines.append(Line(f"{label}: forward and backward", "ms", None, ours, theirs, beside=_label(peer)))
             lines.append(Line(what, "×", reach, theirs / ours, more_is_better=True))
     return lines
 
@@ -253,7 +250,7 @@ def memory(quick: bool) -> list[Line]:
 
 
 def start(quick: bool) -> list[Line]:
-    """Until every operator has run once on 8 Gaussians, torch imported: compiled anew, and from the cache."""
+    """Until every operator has run once on 8 Gaussians, torch being in use: compiled anew, and from the cache."""
     name = choose("project").name
     with tempfile.TemporaryDirectory() as folder:
         where = {"NUMBA_CACHE_DIR": folder, "WARP_CACHE_PATH": folder}
@@ -361,7 +358,7 @@ def picture_on_gpu(quick: bool) -> list[Line]:
 def _no_gpu(operator: str) -> str:
     """Why nothing can be measured on a GPU here, or nothing."""
     if not torch.cuda.is_available():
-        return "no GPU"
+        return NO_GPU
     return "" if choose(operator, device="cuda").name != "torch" else why_not("warp", operator)
 
 
@@ -370,12 +367,14 @@ def _splats(n: int, device: str) -> Splats:
     return splats_of_cloud(cloud, vessel_colours(cloud.mean), OPACITY, torch.float32, device)
 
 
-def _single_precision() -> list[str]:
-    """Backends to be compared on the CPU; Warp's own CPU device shows its logic only."""
-    names = [b.name for b in BACKENDS if "project" in b.operators and "cpu" in b.devices and b.available]
-    if not why_not("warp"):
-        names.append("warp")
-    return [name for name in names if name != "reference"]
+def _on_cpu() -> list[str]:
+    """Backends whose projection can be called on the CPU, without the reference; Warp's shows its logic there."""
+    declared = [b.name for b in BACKENDS if b.name == "warp" or "cpu" in b.devices]
+    return [name for name in declared if name != "reference" and not why_not(name)]
+
+
+def _label(backend: str) -> str:
+    return "warp on the CPU" if backend == "warp" else backend
 
 
 def _work(backend: str, given: Scene) -> Callable[[], Tensor]:

@@ -39,6 +39,9 @@ def start(backend: str) -> dict[str, float]:
     from VesselFlowGSLib.gaussians.backends.declaration import BACKENDS
 
     cloud, operators = vessel_tree(8), {b.name: b.operators for b in BACKENDS}[backend]
+    # torch's own first backward call imports for most of a second, whatever is differentiated
+    leaf = torch.zeros(1, requires_grad=True)
+    (leaf * 2).backward(torch.ones(1))
     begun = time.process_time()
     from projections import forward_backward, projector, scene
 

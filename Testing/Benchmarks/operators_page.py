@@ -8,7 +8,10 @@ from typing import Any
 
 from table import ROOT, Line, reach_of
 
+NO_GPU = "no GPU"
+
 PAGE = ROOT / "docs" / "operators.md"
+NOT_RUN = "No GPU was at hand: the kernels for it were compiled for sm_75 to sm_120, and not run."
 BEGIN, END = "<!-- figures, written by make bench-operators -->", "<!-- end of the figures -->"
 
 
@@ -32,7 +35,10 @@ def figures(table: Mapping[str, Any], titles: Mapping[str, str]) -> str:
         shown += [_line(Line(**line)) for line in done["lines"]]
         if done["machine"] not in machines:
             machines.append(done["machine"])
-    return "\n".join([*shown, "", f"Measured on: {'; '.join(machines)}.", ""])
+    shown += ["", f"Measured on: {'; '.join(machines)}.", ""]
+    if any(line.get("unmeasured") == NO_GPU for done in table["rows"].values() for line in done["lines"]):
+        shown += [NOT_RUN, ""]
+    return "\n".join(shown)
 
 
 def _line(line: Line) -> str:

@@ -107,7 +107,7 @@ def test_figures_that_fall_short_or_were_not_measured_say_so(tmp_path):
     assert "| slow | ≥ 10 | 3 × (falls short) | |" in text.replace("|  |", "| |")
     assert "| on a GPU | ≤ 2 | not measured: no GPU |" in text
     assert re.search(r"\*\*Second\*\*.*\n\| \| \| not measured \| \|", text)
-    assert text.count("First") == 1 and "this one" in text
+    assert text.count("First") == 1 and "this one" in text and "not run" in text
 
 
 def test_the_page_holds_the_figures_of_the_table():
