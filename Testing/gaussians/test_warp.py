@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from gaussian_scenes import random_cloud, skewed, views
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from VesselFlowGSLib.acquisition.camera import Cameras
 from VesselFlowGSLib.errors import InstallationError
@@ -150,6 +152,20 @@ def test_malformed_gaussians_do_not_poison_the_others(device, frames):
     assert (found - plain).abs().max() <= 1e-6 * plain.max()
     assert all(torch.isfinite(g).all() for g in gradients)
     assert all((g[4:] == 0).all() for g in gradients[:5])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.floats(-200, 200), min_size=3, max_size=3),
+    st.lists(st.floats(-12, 6), min_size=3, max_size=3),
+    st.lists(st.floats(-1, 1), min_size=4, max_size=4),
+)
+def test_any_gaussian_gives_a_finite_image_and_finite_gradients(mean, log_sigma, quaternion):
+    leaves = [torch.tensor([x]).requires_grad_() for x in (mean, log_sigma, quaternion)]
+    image = project(Parameters(*leaves, torch.ones(1)), Views.of(views(16, 3.0)), torch.ones(1, 1), 4.0, True, 1)
+    assert torch.isfinite(image).all() and (image >= 0).all()
+    image.sum().backward()
+    assert all(torch.isfinite(x.grad).all() for x in leaves)
 
 
 @on_devices

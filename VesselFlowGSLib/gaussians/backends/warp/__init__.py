@@ -5,7 +5,9 @@ Memory is torch's and the work is put on torch's current stream, so that neither
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,18 +16,20 @@ import warp as wp
 
 
 def _cache_folder() -> str:
-    """A folder for compiled kernels, or one for this process alone where the user has no folder to write to."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "VesselFlowGS" / "warp"
+    """A folder for compiled kernels; one for this process alone where the user has none that can be written."""
     try:
+        if sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        else:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = base / "vesselflowgs-warp"
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return str(folder)
-    except OSError:
-        return tempfile.mkdtemp(prefix="VesselFlowGS-warp-")
+        tempfile.TemporaryFile(dir=folder).close()
+        return str(folder)
+    except (OSError, RuntimeError):  # nothing can be written there, or nobody's home is known
+        passing = tempfile.mkdtemp(prefix="vesselflowgs-warp-")
+        atexit.register(shutil.rmtree, passing, ignore_errors=True)
+        return passing
 
 
 # Warp greets on standard output, which belongs to the command line's own messages.
