@@ -63,7 +63,7 @@ class version: cuda = None
 class cuda: is_available = staticmethod(lambda: False)
 def zeros(n): return type("Zeros", (), {"numpy": lambda self: None})()
 """
-LIGHT = {name: "__version__ = '99'" for name in ("numba", "matplotlib", "skimage", "scipy")}
+LIGHT = {name: "__version__ = '99'" for name in ("numba", "warp", "matplotlib", "skimage", "scipy")}
 LIGHT_PARTS = ("matplotlib/backends/backend_agg", "skimage/measure", "skimage/morphology")
 LIGHT_PARTS += ("scipy/sparse", "scipy/ndimage", "scipy/spatial")
 
@@ -99,7 +99,9 @@ def test_floors_are_those_of_the_package():
     """What is checked is what pyproject.toml asks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = dict(entry.split(">=") for entry in project["dependencies"])
-    fast = dict(entry.split(">=") for entry in project["optional-dependencies"]["fast"])
+    optional = project["optional-dependencies"]
+    entries = (entry.split(";")[0].split(">=") for entry in [*optional["fast"], *optional["cuda"]])
+    fast = {name: floor for name, floor in entries if name != "llvmlite"}  # which numba brings
     assert {n.name: n.floor for n in NEEDED if not n.optional} == asked
     assert {n.name: n.floor for n in NEEDED if n.optional} == fast
 
@@ -194,6 +196,16 @@ def test_an_optional_package_is_never_an_error():
     (missing,) = package_problems(NUMBA, Package("numba", ">=0.59", "", "missing", optional=True), in_slicer=False)
     (broken,) = package_problems(NUMBA, Package("numba", ">=0.59", "", "broken", True, "boom"), in_slicer=False)
     assert (missing.severity, broken.severity) == (NOTE, WARNING)
+    assert "slower on the processor" in missing.what
+
+
+def test_what_a_graphics_card_needs_is_told_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(check, "found", lambda needed: Package(needed.name, "", "", "missing", needed.optional))
+    monkeypatch.setattr(check, "opengl_of", lambda *_: ("", ()))
+    for cards in ((), ("a card",)):
+        monkeypatch.setattr(check, "graphics_of", lambda *_, cards=cards: Graphics("13.0", cards, cards))
+        told = [p for p in check.check(check.Wanted()).problems if p.about == "warp-lang"]
+        assert [p.severity for p in told] == [NOTE] * len(cards)
 
 
 def test_advice_in_slicer_is_for_slicer():

@@ -16,6 +16,7 @@ from VesselFlowGSLib import __version__
 from VesselFlowGSLib.acquisition.study import Study
 from VesselFlowGSLib.flow.fluid import Fluid
 from VesselFlowGSLib.flow.solve import NetworkField, PointMemory
+from VesselFlowGSLib.gaussians.backends.declaration import chosen, preferring
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 from VesselFlowGSLib.lumen.wall import Lumen
 from VesselFlowGSLib.reconstruction.live import PreviewSettings
@@ -28,6 +29,7 @@ from VesselFlowGSLib.results.views import views_of
 Array = NDArray[np.float64]
 NORMAL_90 = 1.645
 PREVIEW = PreviewSettings()
+OPERATORS_RUN_ON = "cpu"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +142,14 @@ def provenance(study: Study, settings: ReconstructionSettings) -> dict[str, Any]
         "settings": dataclasses.asdict(settings),
         "versions": versions,
         "seed": settings.seed,
-        "backend": {"projection": "torch", "flow": "torch, float64, cpu"},
+        "backend": {**backends(settings), "flow": "torch, float64, cpu"},
     }
+
+
+def backends(settings: ReconstructionSettings) -> dict[str, str]:
+    """The backend and the device of each operator on Gaussians. Raises InstallationError where one is not there."""
+    with preferring(settings.backend):
+        return {operator: f"{name}, {OPERATORS_RUN_ON}" for operator, name in chosen(OPERATORS_RUN_ON).items()}
 
 
 def geometry_snapshot(

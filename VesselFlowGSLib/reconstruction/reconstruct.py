@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -15,9 +16,13 @@ import torch
 from VesselFlowGSLib.acquisition.study import RunRole, Study
 from VesselFlowGSLib.errors import InstallationError
 from VesselFlowGSLib.flow.solve import FlowSolver, NetworkField
+from VesselFlowGSLib.gaussians.backends.declaration import preferring
+from VesselFlowGSLib.gaussians.preparation import prepare
 from VesselFlowGSLib.lumen.extraction import with_inlet
 from VesselFlowGSLib.reconstruction.assembly import (
+    OPERATORS_RUN_ON,
     Display,
+    backends,
     first_look,
     flow_snapshot,
     geometry_snapshot,
@@ -90,6 +95,7 @@ class _Reconstruction:
             raise InstallationError(
                 "device cuda: PyTorch sees no CUDA GPU here. Use --device auto or cpu, or install torch with CUDA."
             )
+        backends(settings)  # asked before anything is computed
         self.study, self.settings, self.tell = study, settings, progress
         self.pace, self.live = pace, live
         self.fingerprint = fingerprint(study, settings)
@@ -110,7 +116,7 @@ class _Reconstruction:
 
     def run(self) -> Iterator[Snapshot]:
         geometry = yield from self._geometry()
-        with _Timed(self.timings, "display"):
+        with self._timed("display"):
             display = Display.preview(geometry.lumen, self.settings)
         checkpoint = Checkpoint(self.fingerprint, geometry.lumen, geometry.cloud, geometry.words, tuple(self.warnings))
         if self.start is not None:
@@ -136,12 +142,18 @@ class _Reconstruction:
         except NoArrival as error:
             yield self._unknown(geometry, checkpoint, str(error))
 
+    @contextlib.contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        """Adds the seconds of a block, which is computed by the backend and on the threads of the settings."""
+        with _Timed(self.timings, part), preferring(self.settings.backend, self.settings.threads):
+            yield
+
     def _geometry(self) -> Generator[Snapshot, None, Geometry]:
         if self.start is not None:
             self.warnings += [w for w in self.start.warnings if w not in self.warnings]
             return Geometry.of_checkpoint(self.study, self.start, self.settings)
         self.tell(Step(0.0, "finding the vessel", Stage.GEOMETRY))
-        with _Timed(self.timings, "geometry"):
+        with self._timed("geometry"):
             first = first_lumen(self.study, self.settings)
         if self.live is not None:
             part = self.plan.geometry(VESSEL_FOUND)
@@ -153,13 +165,15 @@ class _Reconstruction:
                 message="the vessel as it was first found",
                 provenance=provenance(self.study, self.settings),
             )
-        with _Timed(self.timings, "geometry"):
+        with self._timed("kernels"):
+            prepare(OPERATORS_RUN_ON, self._told_geometry)
+        with self._timed("geometry"):
             geometry = reconstruct_geometry(self.study, self.settings, first, self._told_geometry)
             self.warnings += geometry.warnings
             return self._with_inlet_of_dye(geometry)
 
     def _told_geometry(self, doing: str) -> None:
-        part = self.plan.geometry(VESSEL_FOUND if doing.startswith("finding") else ARM_FOUND)
+        part = self.plan.geometry(VESSEL_FOUND if doing.startswith(("finding", "preparing")) else ARM_FOUND)
         self.tell(Step(part, doing, Stage.GEOMETRY))
 
     def _with_inlet_of_dye(self, geometry: Geometry) -> Geometry:
@@ -227,7 +241,7 @@ class _Reconstruction:
 
     def _final_display(self, geometry: Geometry) -> Display:
         self.tell(Step(self.plan.finishing(0.0), "drawing the wall and the cells of the result", Stage.DONE))
-        with _Timed(self.timings, "display"):
+        with self._timed("display"):
             display = Display.of(geometry.lumen, self.settings)
         self.warnings += display.warnings
         return display
@@ -239,7 +253,7 @@ class _Reconstruction:
         before = seen.solver.state.iterations
         taken = seen.solver.steps(flow_ml_s, steps)
         while True:
-            with _Timed(self.timings, "flow"):
+            with self._timed("flow"):
                 step = next(taken, None)
             if step is None:
                 return
@@ -253,7 +267,7 @@ class _Reconstruction:
                 yield snapshot
 
     def _inflow(self, geometry: Geometry, solver: FlowSolver, reference_ml_s: float) -> InflowEstimate:
-        with _Timed(self.timings, "inflow"):
+        with self._timed("inflow"):
             solver.set_inflow(reference_ml_s)
             return estimate_inflow(
                 geometry.cloud,
@@ -282,7 +296,7 @@ class _Reconstruction:
             iterations=solver.state.iterations,
             warnings=tuple(self.warnings),
         )
-        with _Timed(self.timings, "derived"):
+        with self._timed("derived"):
             return flow_snapshot(
                 geometry.lumen,
                 cloud,
@@ -367,7 +381,8 @@ def _found(geometry: Geometry) -> str:
 def fingerprint(study: Study, settings: ReconstructionSettings) -> str:
     """Tells studies and settings apart, for checkpoints."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([asdict(study.description), asdict(settings)], sort_keys=True, default=str).encode())
+    matter = {name: value for name, value in asdict(settings).items() if name not in ("backend", "threads")}
+    digest.update(json.dumps([asdict(study.description), matter], sort_keys=True, default=str).encode())
     if study.volume is not None:
         digest.update(np.ascontiguousarray(study.volume.values).data)
         digest.update(study.volume.affine.tobytes())

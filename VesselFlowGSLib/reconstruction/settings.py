@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from VesselFlowGSLib.errors import InputError
 from VesselFlowGSLib.flow.solve import FlowSettings
+from VesselFlowGSLib.gaussians.backends.declaration import BACKENDS
 from VesselFlowGSLib.lumen.fit import FitSettings
 from VesselFlowGSLib.lumen.follow import FollowSettings
 from VesselFlowGSLib.lumen.hull import HullSettings
@@ -27,6 +28,7 @@ from VesselFlowGSLib.results.derived import DerivedSettings
 T = TypeVar("T")
 QUALITIES = ("preview", "standard", "fine")
 DEVICES = ("auto", "cpu", "cuda")
+BACKEND_NAMES = ("auto", *(b.name for b in BACKENDS))
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,17 @@ class ScheduleSettings:
 
 @dataclass(frozen=True)
 class ReconstructionSettings:
-    """Everything that a reconstruction can be set by; quality, device and seed as on the command line."""
+    """Everything that a reconstruction can be set by; quality, device and seed as on the command line.
+
+    backend: of the operators on Gaussians, auto: the fastest that is installed; threads: of those on the processor,
+    0: all cores. Neither changes the result but for rounding.
+    """
 
     quality: str = "standard"
     device: str = "auto"
     seed: int = 0
+    backend: str = "auto"
+    threads: int = 0
     segment: SegmentSettings = field(default_factory=SegmentSettings)
     extraction: ExtractionSettings = field(default_factory=ExtractionSettings)
     hull: HullSettings = field(default_factory=HullSettings)
@@ -96,8 +104,8 @@ def load_settings(
 ) -> ReconstructionSettings:
     """Defaults, changed by quality, then by the preset, then by the TOML file.
 
-    A quality that the file names counts. Raises InputError: an unknown preset, quality, device or key (the nearest is
-    named), a value of the wrong type.
+    A quality that the file names counts. Raises InputError: an unknown preset, quality, device, backend or key (the
+    nearest is named), a value of the wrong type.
     """
     content = {} if file is None else _table(Path(file))
     quality = content.get("quality", quality)
@@ -110,6 +118,10 @@ def load_settings(
     chosen = overlaid(chosen, content, str(file))
     if chosen.device not in DEVICES:
         raise InputError(f"device {chosen.device!r} is unknown; choose one of {', '.join(DEVICES)}.")
+    if chosen.backend not in BACKEND_NAMES:
+        raise InputError(f"backend {chosen.backend!r} is unknown; choose one of {', '.join(BACKEND_NAMES)}.")
+    if chosen.threads < 0:
+        raise InputError(f"threads must be 0 (all cores) or more, not {chosen.threads}.")
     return chosen
 
 

@@ -45,6 +45,8 @@ class Needed:
     version_at  where the version stands, as module:attribute; a method is called
     bundled     whether 3D Slicer brings it itself
     optional    whether the engine computes without it, only slower
+    without     what is slower then
+    for_cards   of use with an NVIDIA card alone
     """
 
     name: str
@@ -53,6 +55,8 @@ class Needed:
     version_at: str
     bundled: bool = False
     optional: bool = False
+    without: str = ""
+    for_cards: bool = False
 
 
 # The floors are those of pyproject.toml. Compiled parts are imported, since it is they that break.
@@ -73,7 +77,23 @@ NEEDED = (
     Needed("matplotlib", "3.8", ("matplotlib.backends.backend_agg",), "matplotlib:__version__"),
     Needed("tqdm", "4.60", ("tqdm",), "tqdm:__version__"),
     Needed("torch", "2.4", ("torch",), "torch:__version__"),
-    Needed("numba", "0.59", ("numba",), "numba:__version__", optional=True),
+    Needed(
+        "numba",
+        "0.59",
+        ("numba",),
+        "numba:__version__",
+        optional=True,
+        without="projecting and drawing Gaussians is slower on the processor",
+    ),
+    Needed(
+        "warp-lang",
+        "1.15",
+        ("warp",),
+        "warp:__version__",
+        optional=True,
+        without="projecting and drawing Gaussians is slower on the graphics card",
+        for_cards=True,
+    ),
 )
 
 
@@ -220,10 +240,17 @@ def check(wanted: Wanted, settings: CheckSettings | None = None, say: Callable[[
         report = replace(
             report,
             packages=(*report.packages, package),
-            problems=report.problems + package_problems(needed, package, wanted.in_slicer),
+            problems=report.problems
+            + (() if needed.for_cards else package_problems(needed, package, wanted.in_slicer)),
         )
     tell("checking the graphics card")
     graphics = graphics_of(report.packages, settings)
+    for_cards = [
+        problem
+        for needed, package in zip(NEEDED, report.packages, strict=True)
+        if needed.for_cards and graphics.usable
+        for problem in package_problems(needed, package, wanted.in_slicer)
+    ]
     tell("checking memory and disk")
     memory, disk = memory_gib(), disk_gib(wanted.folder)
     report = replace(
@@ -233,6 +260,7 @@ def check(wanted: Wanted, settings: CheckSettings | None = None, say: Callable[[
         disk_gib=disk,
         problems=(
             *report.problems,
+            *for_cards,
             *graphics_problems(graphics, wanted.device, wanted.in_slicer),
             *memory_problems(memory, settings),
             *disk_problems(disk, settings),
@@ -303,7 +331,8 @@ def package_problems(needed: Needed, package: Package, in_slicer: bool) -> tuple
     name, about = package.name, package.name
     if package.state == "missing":
         if package.optional:
-            return (Problem(NOTE, about, f"{name} is not installed: some steps are slower.", _get(needed, in_slicer)),)
+            what = f"{name} is not installed: {needed.without}."
+            return (Problem(NOTE, about, what, _get(needed, in_slicer)),)
         return (Problem(ERROR, about, f"{name} is not installed.", _get(needed, in_slicer)),)
     if package.state == "outdated":
         what = f"{name} {package.version} is too old: {needed.floor} or newer is needed."

@@ -6,11 +6,13 @@ is imported before it is chosen, and one whose library is missing or broken is p
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,6 +22,8 @@ from VesselFlowGSLib.errors import InstallationError
 log = logging.getLogger(__name__)
 
 BACKEND_VARIABLE, THREADS_VARIABLE = "VESSELFLOWGS_BACKEND", "VESSELFLOWGS_THREADS"
+_preferred: ContextVar[tuple[str, int]] = ContextVar("preferred", default=("auto", 0))
+_failed: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,8 @@ class Backend:
 
     @property
     def available(self) -> bool:
-        """Whether its library is there and can be imported."""
-        return self.library is None or _importable(self.library)
+        """Whether its library is there and can be imported, and its kernels have not failed in this process."""
+        return self.name not in _failed and (self.library is None or _importable(self.library))
 
     def operator(self, name: str) -> Callable[..., Any]:
         """The function, imported now."""
@@ -77,8 +81,32 @@ def _importable(library: str) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def preferring(backend: str = "auto", threads: int = 0) -> Iterator[None]:
+    """Within it "auto" is that backend, where it has the operator and runs, and 0 threads are so many.
+
+    Goes before the environment's variables. Raises InstallationError where the backend is unknown or not installed.
+    """
+    named = [b for b in BACKENDS if b.name == backend]
+    if backend != "auto" and not any(b.available for b in named):
+        known = ", ".join(b.name for b in BACKENDS if b.available)
+        why = f"needs {named[0].library}, which cannot be imported" if named else "is unknown"
+        raise InstallationError(f"The backend {backend!r} {why}; use auto or one of: {known}.")
+    before = _preferred.set((backend, threads))
+    try:
+        yield
+    finally:
+        _preferred.reset(before)
+
+
+def pass_over(backend: Backend, why: Exception) -> None:
+    """From now on this process goes without a backend, since its kernels fail here."""
+    log.warning("the backend %s does not work here (%s: %s)", backend.name, type(why).__name__, why)
+    _failed.add(backend.name)
+
+
 def choose(operator: str, name: str = "auto", device: str = "cpu", precision: str = "float32") -> Backend:
-    """The backend of that name, or for "auto" the preferred one (VESSELFLOWGS_BACKEND), else the best there is.
+    """The backend of that name, or for "auto" the preferred one (`preferring`, VESSELFLOWGS_BACKEND), else the best.
 
     A preferred backend that lacks the operator or does not run here is passed over.
     Raises InstallationError where the name is unknown, or cannot be used here.
@@ -88,7 +116,9 @@ def choose(operator: str, name: str = "auto", device: str = "cpu", precision: st
         for b in BACKENDS
         if operator in b.operators and device in b.devices and precision in b.precisions and b.available
     ]
-    preferred = os.environ.get(BACKEND_VARIABLE, "auto")
+    preferred = _preferred.get()[0]
+    if preferred == "auto":
+        preferred = os.environ.get(BACKEND_VARIABLE, "auto")
     if name == "auto" and any(b.name == preferred for b in usable):
         name = preferred
     for backend in usable:
@@ -105,6 +135,11 @@ def choose(operator: str, name: str = "auto", device: str = "cpu", precision: st
     return _told(operator, min(ranked, key=lambda b: b.rank), device)
 
 
+def chosen(device: str = "cpu") -> dict[str, str]:
+    """The name of the backend that "auto" is on a device, for each operator."""
+    return {operator: choose(operator, device=device).name for operator in OPERATORS}
+
+
 @cache
 def _told(operator: str, backend: Backend, device: str) -> Backend:
     log.info("%s: %s on %s", operator, backend.name, device)
@@ -112,7 +147,9 @@ def _told(operator: str, backend: Backend, device: str) -> Backend:
 
 
 def threads_to_use(asked: int = 0) -> int:
-    """Threads of the CPU backends: what was asked for, else VESSELFLOWGS_THREADS, else every core of this process."""
+    """Threads of the CPU backends: what was asked for, else `preferring`, else VESSELFLOWGS_THREADS, else every core
+    of this process."""
+    asked = asked if asked > 0 else _preferred.get()[1]
     if asked > 0:
         return asked
     wanted = os.environ.get(THREADS_VARIABLE, "")
