@@ -16,6 +16,8 @@ from simulated_snapshots import stenosed_tube
 from studies import study_of
 
 from VesselFlowGSLib.acquisition.study import Volume
+from VesselFlowGSLib.errors import InstallationError
+from VesselFlowGSLib.gaussians.backends.declaration import OPERATORS
 from VesselFlowGSLib.lumen.fit import start_cloud
 from VesselFlowGSLib.reconstruction.assembly import (
     Display,
@@ -64,6 +66,14 @@ def test_provenance_says_what_the_result_is_made_of(tmp_path):
     assert found["inputs"]["study.toml"]["fluid"]["viscosity_pa_s"] == 0.004
     assert found["settings"]["quality"] == "preview" and found["seed"] == 5
     assert {"vesselflowgs", "python", "numpy", "torch"} <= set(found["versions"])
+
+
+def test_provenance_names_the_backend_of_each_operator(tmp_path):
+    study = study_of(tmp_path, {}, (filmed(1.0, frames=2),))
+    found = provenance(study, dataclasses.replace(SETTINGS, backend="torch"))["backend"]
+    assert [found[operator] for operator in OPERATORS] == ["torch, cpu"] * len(OPERATORS) and "flow" in found
+    with pytest.raises(InstallationError, match="abacus"):
+        provenance(study, dataclasses.replace(SETTINGS, backend="abacus"))
 
 
 def test_provenance_names_no_person_and_no_place(tmp_path):

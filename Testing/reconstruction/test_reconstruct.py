@@ -13,7 +13,8 @@ import pytest
 
 from VesselFlowGSLib.acquisition.reader import read_study
 from VesselFlowGSLib.acquisition.study import Study
-from VesselFlowGSLib.errors import InputError
+from VesselFlowGSLib.errors import InputError, InstallationError
+from VesselFlowGSLib.gaussians import preparation
 from VesselFlowGSLib.reconstruction import reconstruct as schedule
 from VesselFlowGSLib.reconstruction.checkpoint import load_checkpoint
 from VesselFlowGSLib.reconstruction.reconstruct import fingerprint, reconstruct
@@ -92,6 +93,27 @@ def test_stages_come_in_order(finished):
     assert (np.diff([s.progress for s in finished.snapshots]) > 0).all() and finished.snapshots[-1].progress == 1
     assert (np.diff(finished.told) >= 0).all()
     assert set(finished.snapshots[-1].timings_s) >= {"geometry", "flow", "inflow"}
+
+
+def test_a_person_is_told_while_kernels_are_prepared(study, monkeypatch):
+    told = []
+    monkeypatch.setattr(preparation, "PATIENCE_S", 0.0)
+    stages = reconstruct(study, SETTINGS, progress=told.append)
+    next(stages)
+    stages.close()
+    doing = [step.doing for step in told]
+    assert doing.index("finding the vessel") < doing.index(preparation.MESSAGE) < len(doing) - 1
+    assert (np.diff([step.part for step in told]) >= 0).all()
+
+
+def test_a_backend_that_is_not_there_is_said_at_once(study):
+    with pytest.raises(InstallationError, match="abacus"):
+        next(reconstruct(study, replace(SETTINGS, backend="abacus")))
+
+
+def test_backend_and_threads_leave_a_checkpoint_of_use(study):
+    assert fingerprint(study, replace(SETTINGS, backend="torch", threads=2)) == fingerprint(study, SETTINGS)
+    assert fingerprint(study, replace(SETTINGS, seed=9)) != fingerprint(study, SETTINGS)
 
 
 def test_files_are_whole_after_every_stage(finished):

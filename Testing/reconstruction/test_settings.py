@@ -103,13 +103,19 @@ def test_what_cannot_be_read_or_chosen(tmp_path):
         load_settings(preset="carotis")
 
 
-def test_quality_and_device_in_the_file(tmp_path):
+def test_what_concerns_the_whole_in_the_file(tmp_path):
     found = load_settings(written(tmp_path, 'quality = "preview"\n[flow]\nfirst_iterations = 3\n'))
     assert found == dataclasses.replace(
         load_settings(quality="preview"),
         flow=dataclasses.replace(load_settings(quality="preview").flow, first_iterations=3),
     )
-    for text, wanted in (('quality = "best"', "preview, standard, fine"), ('device = "gpu"', "auto, cpu, cuda")):
+    assert load_settings(written(tmp_path, 'backend = "torch"\nthreads = 2\n')).threads == 2
+    for text, wanted in (
+        ('quality = "best"', "preview, standard, fine"),
+        ('device = "gpu"', "auto, cpu, cuda"),
+        ('backend = "abacus"', "auto, .*numba, torch"),
+        ("threads = -1", "0 .all cores. or more"),
+    ):
         with pytest.raises(InputError, match=wanted):
             load_settings(written(tmp_path, text))
 

@@ -273,6 +273,15 @@ def test_a_folder_that_is_no_job_ends_with_2(tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
+def test_the_log_of_a_run_names_what_computes(finished):
+    folder, _ = finished
+    used = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["backend"]
+    text = (folder / LOG).read_text(encoding="utf-8")
+    assert {"project", "density", "composite"} <= set(used)
+    for operator in ("project", "density", "composite"):
+        assert f"{operator}: {used[operator].split(',')[0]} on cpu" in text
+
+
 def test_the_log_of_a_run_holds_no_message(finished):
     folder, client = finished
     assert '{"vesselflowgs"' not in (folder / LOG).read_text(encoding="utf-8")

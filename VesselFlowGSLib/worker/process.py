@@ -117,6 +117,7 @@ class _Worker:
         self.watch = Watch(self.folder, job.heartbeat_s, self.teller.tick)
         self.watch.start()
         keep_names_out_of_the_log()
+        tell_the_log()
         from VesselFlowGSLib.results.export import ResultFolder
 
         # until it is locked, another worker may be writing there
@@ -281,6 +282,14 @@ class Frames:
                 continue
             break
         return name
+
+
+def tell_the_log() -> None:
+    """What the engine notes on its way goes to the log: which backend computes what, and what it goes without."""
+    engine = logging.getLogger("VesselFlowGSLib")
+    if not engine.handlers:
+        engine.setLevel(logging.INFO)
+        engine.addHandler(logging.StreamHandler())
 
 
 def keep_names_out_of_the_log() -> None:
