@@ -250,7 +250,7 @@ def memory(quick: bool) -> list[Line]:
 
 
 def start(quick: bool) -> list[Line]:
-    """Until every operator has run once on 8 Gaussians, torch being in use: compiled anew, and from the cache."""
+    """Until every operator has run once on 8 Gaussians, torch and SciPy in use: compiled, and from the cache."""
     name = choose("project").name
     with tempfile.TemporaryDirectory() as folder:
         where = {"NUMBA_CACHE_DIR": folder, "WARP_CACHE_PATH": folder}

@@ -31,6 +31,7 @@ def memory(backend: str, n: str, pixels: str) -> dict[str, float]:
 
 def start(backend: str) -> dict[str, float]:
     """Seconds of processor time until the first projections, densities and pictures of 8 Gaussians are there."""
+    import scipy.linalg  # noqa: F401 - numba loads it too, and the engine has it by then
     import torch
 
     torch.set_num_threads(1)
