@@ -7,7 +7,7 @@ thread has it.
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,11 @@ from VesselFlowGSLib.gaussians.backends.numba.simd import (
     load,
     store,
 )
-from VesselFlowGSLib.gaussians.backends.numba.threads import COMPILED, ranges, run
+from VesselFlowGSLib.gaussians.backends.numba.threads import COMPILED, run
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int32]
 
 FAST: dict[str, Any] = {"fastmath": True, **COMPILED}
 PARTS_PER_THREAD = 4  # so that threads end together
@@ -39,85 +40,90 @@ TABLE_COLUMNS = 10  # six of the factor, three whitened coordinates of the middl
 ZERO, HALF, LARGEST = np.float32(0), np.float32(0.5), np.float32(160)
 
 
-@kernel(**FAST)
-def fill_shapes(first, last, mean, sigma, quaternion, peak, cut, shapes):
+def _shapes(cloud: GaussianCloud, cut: float) -> Array:
     """Rows of (N, 13): mean, half widths of the cut's box, the triangle U with U^T U the inverse covariance, peak.
 
     U comes from the whitening diag(1 / sigma) R^T by making its columns orthogonal: no digit is lost along needles.
     """
-    turn, column = np.empty((3, 3)), np.empty((3, 3))
-    for i in range(first, last):
-        w, x, y, z = quaternion[i, 0], quaternion[i, 1], quaternion[i, 2], quaternion[i, 3]
-        t = 2 / (w * w + x * x + y * y + z * z)
-        turn[0, 0], turn[0, 1], turn[0, 2] = 1 - t * (y * y + z * z), t * (x * y - w * z), t * (x * z + w * y)
-        turn[1, 0], turn[1, 1], turn[1, 2] = t * (x * y + w * z), 1 - t * (x * x + z * z), t * (y * z - w * x)
-        turn[2, 0], turn[2, 1], turn[2, 2] = t * (x * z - w * y), t * (y * z + w * x), 1 - t * (x * x + y * y)
-        for k in range(3):
-            shapes[i, MEAN + k] = mean[i, k]
-            variance = 0.0
-            for j in range(3):
-                variance += (turn[k, j] * sigma[i, j]) ** 2
-                column[k, j] = turn[k, j] / sigma[i, j]
-            shapes[i, REACH + k] = cut * math.sqrt(variance)
-        at = FACTOR
-        for k in range(3):
-            length = 1 / math.sqrt(column[k, 0] ** 2 + column[k, 1] ** 2 + column[k, 2] ** 2)
-            shapes[i, at] = 1 / length
-            for other in range(k + 1, 3):
-                along = 0.0
-                for j in range(3):
-                    along += column[k, j] * column[other, j]
-                shapes[i, at + other - k] = along * length
-                for j in range(3):
-                    column[other, j] -= along * length * length * column[k, j]
-            at += 3 - k
-        shapes[i, PEAK] = peak[i]
+    w, x, y, z = np.ascontiguousarray(cloud.quaternion.T)
+    t = 2 / (w * w + x * x + y * y + z * z)
+    turn = (
+        (1 - t * (y * y + z * z), t * (x * y - w * z), t * (x * z + w * y)),
+        (t * (x * y + w * z), 1 - t * (x * x + z * z), t * (y * z - w * x)),
+        (t * (x * z - w * y), t * (y * z + w * x), 1 - t * (x * x + y * y)),
+    )
+    sigma = np.ascontiguousarray(cloud.sigma.T)
+    shapes = np.empty((len(cloud), SHAPE_COLUMNS))
+    shapes[:, MEAN : MEAN + 3], shapes[:, PEAK] = cloud.mean, cloud.density
+    columns = []
+    for k in range(3):
+        axes = np.stack(turn[k])
+        shapes[:, REACH + k] = cut * np.sqrt(((axes * sigma) ** 2).sum(0))
+        columns.append(axes / sigma)
+    at = FACTOR
+    for k in range(3):
+        length = np.sqrt((columns[k] ** 2).sum(0))
+        unit = columns[k] / length
+        shapes[:, at] = length
+        for other in range(k + 1, 3):
+            along = (unit * columns[other]).sum(0)
+            shapes[:, at + other - k] = along
+            columns[other] -= along * unit
+        at += 3 - k
+    return shapes
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Points sorted into the cells of a grid.
+
+    low (3,) mm, side mm, counts (3,)  the grid
+    cell_of  (cells,) number of each occupied cell, -1 for an empty one
+    index    (K, 3) where the occupied cells are
+    start    (K + 1,) their first points in the order
+    order    (M,)
+    """
+
+    low: Array
+    side: float
+    counts: Index
+    cell_of: Index
+    index: Index
+    start: Index
+    order: Index
+
+
+def _cells(x: Array, wanted_mm: float) -> _Cells:
+    low = np.array([x[:, k].min() for k in range(3)])  # along the short axis numpy is ten times slower
+    extent = np.array([x[:, k].max() for k in range(3)]) - low
+    side = max(wanted_mm, float(extent.max()) / MOST_CELLS)
+    while np.prod(np.floor(extent / side) + 1) > MOST_CELLS:
+        side *= 1.26  # half as many
+    counts = (np.floor(extent / side) + 1).astype(np.int32)
+    key = np.zeros(len(x), np.int32)
+    for k in range(3):
+        key = key * counts[k] + np.minimum(((x[:, k] - low[k]) / side).astype(np.int32), counts[k] - 1)
+    # A stable order in linear time, which numpy has for numbers of 16 bits.
+    order = np.argsort((key & 0xFFFF).astype(np.uint16), kind="stable")
+    order = order[np.argsort((key >> 16).astype(np.uint16)[order], kind="stable")]
+    ordered = key[order]
+    begin = np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1])
+    occupied = ordered[begin]
+    cell_of = np.full(int(np.prod(counts)), -1, np.int32)
+    cell_of[occupied] = np.arange(len(occupied))
+    index = np.stack(np.unravel_index(occupied, tuple(counts)), 1).astype(np.int32)
+    start = np.append(begin, len(x)).astype(np.int32)
+    return _Cells(low, side, counts, cell_of, index, start, order.astype(np.int32))
 
 
 @kernel(**FAST)
-def sort_points(x, low, side, counts, cell_of, order):
-    """Sorts points by cell; returns, of the occupied cells in their order, (K + 1,) first points and (K, 3) indices.
-
-    cell_of (cells,) becomes the number of each occupied cell, -1 for an empty one; order (M,) the sorted points.
-    """
-    cell_of[:] = 0
-    key = np.empty(len(x), np.int32)
-    for p in range(len(x)):
-        a = min(counts[0] - 1, int((x[p, 0] - low[0]) / side))
-        b = min(counts[1] - 1, int((x[p, 1] - low[1]) / side))
-        c = min(counts[2] - 1, int((x[p, 2] - low[2]) / side))
-        key[p] = (a * counts[1] + b) * counts[2] + c
-        cell_of[key[p]] += 1
-    occupied = 0
-    for cell in range(len(cell_of)):
-        occupied += cell_of[cell] > 0
-    start, index = np.empty(occupied + 1, np.int32), np.empty((occupied, 3), np.int32)
-    k, before = 0, 0
-    for cell in range(len(cell_of)):
-        inside = cell_of[cell]
-        cell_of[cell] = k if inside else -1
-        if inside:
-            start[k] = before
-            index[k, 0], index[k, 1] = cell // (counts[1] * counts[2]), cell // counts[2] % counts[1]
-            index[k, 2] = cell % counts[2]
-            before += inside
-            k += 1
-    start[k] = before
-    free = start[:-1].copy()
-    for p in range(len(x)):
-        k = cell_of[key[p]]
-        order[free[k]] = p
-        free[k] += 1
-    return start, index
-
-
-@kernel(inline="always", **FAST)
-def _bounds(shape, axis, low, side, first, last):
+def _touched(centre, reach, low, side, first, last):
     """First and last cell along an axis that a Gaussian's box touches, of those from first to last."""
-    begin = (shape[MEAN + axis] - shape[REACH + axis] - low[axis]) / side
-    end = (shape[MEAN + axis] + shape[REACH + axis] - low[axis]) / side
+    begin, end = (centre - reach - low) / side, (centre + reach - low) / side
     # Compared as floats: a huge Gaussian would overflow an integer.
-    return int(min(max(begin, float(first)), last + 1.0)), int(math.floor(min(max(end, first - 1.0), float(last))))
+    if end < first or begin >= last + 1:
+        return 1, 0
+    return (first if begin < first else int(begin)), (last if end >= last else int(end))
 
 
 @kernel(**FAST)
@@ -125,31 +131,32 @@ def _pairs(first, last, shapes, low, side, counts, cell_of, index, begin, member
     """Notes for each occupied cell first ... last - 1 the Gaussians whose boxes touch it: counts them into begin where
     members is empty, else writes them behind begin."""
     writing = len(members) > 0
-    first_layer, last_layer = index[first, 0], index[last - 1, 0]
     for i in range(len(shapes)):
-        shape = shapes[i]
-        a0, a1 = _bounds(shape, 0, low, side, first_layer, last_layer)
-        b0, b1 = _bounds(shape, 1, low, side, 0, counts[1] - 1)
-        c0, c1 = _bounds(shape, 2, low, side, 0, counts[2] - 1)
-        if a0 > a1 or b0 > b1 or c0 > c1:
+        a0, a1 = _touched(shapes[i, MEAN], shapes[i, REACH], low[0], side, index[first, 0], index[last - 1, 0])
+        if a0 > a1:
             continue
-        if (a1 - a0 + 1) * (b1 - b0 + 1) * (c1 - c0 + 1) > last - first:
-            for k in range(first, last):
+        b0, b1 = _touched(shapes[i, MEAN + 1], shapes[i, REACH + 1], low[1], side, np.int32(0), counts[1] - np.int32(1))
+        c0, c1 = _touched(shapes[i, MEAN + 2], shapes[i, REACH + 2], low[2], side, np.int32(0), counts[2] - np.int32(1))
+        if b0 > b1 or c0 > c1:
+            continue
+        # The cells of the box, or where that is more, all cells.
+        inside = (a1 - a0 + 1) * (b1 - b0 + 1) * (c1 - c0 + 1)
+        of_box = inside <= last - first
+        for n in range(inside if of_box else last - first):
+            k = first + n
+            if of_box:
+                row, c = divmod(n, c1 - c0 + 1)
+                a, b = divmod(row, b1 - b0 + 1)
+                k = cell_of[((a0 + a) * counts[1] + b0 + b) * counts[2] + c0 + c]
+                if k < first or k >= last:
+                    continue
+            else:
                 a, b, c = index[k, 0], index[k, 1], index[k, 2]
-                if a0 <= a <= a1 and b0 <= b <= b1 and c0 <= c <= c1:
-                    if writing:
-                        members[begin[k - first]] = i
-                    begin[k - first] += 1
-            continue
-        for a in range(a0, a1 + 1):
-            for b in range(b0, b1 + 1):
-                row = (a * counts[1] + b) * counts[2]
-                for cell in range(row + c0, row + c1 + 1):
-                    k = cell_of[cell]
-                    if first <= k < last:
-                        if writing:
-                            members[begin[k - first]] = i
-                        begin[k - first] += 1
+                if a < a0 or a > a1 or b < b0 or b > b1 or c < c0 or c > c1:
+                    continue
+            if writing:
+                members[begin[k - first]] = i
+            begin[k - first] += 1
 
 
 @kernel(inline="always", **FAST)
@@ -250,26 +257,15 @@ def density(cloud: GaussianCloud, points: Array, cut: float, device: str, thread
     least one."""
     values, gradients = np.zeros(len(points)), np.zeros((len(points), 3))
     x = np.ascontiguousarray(points)
+    shapes = _shapes(cloud, cut)
+    cells = _cells(x, CELL_PER_REACH * float(np.median(shapes[:, REACH : REACH + 3])))
     parts = PARTS_PER_THREAD * threads if threads > 1 else 1
-    shapes = np.empty((len(cloud), SHAPE_COLUMNS))
-    of_cloud = (cloud.mean, cloud.sigma, cloud.quaternion, cloud.density)
-    mean, sigma, quaternion, peak = (np.ascontiguousarray(v, np.float64) for v in of_cloud)
-    run(threads, fill_shapes, ranges(len(cloud), parts), mean, sigma, quaternion, peak, float(cut), shapes)
-
-    low = np.array([x[:, k].min() for k in range(3)])  # along the short axis numpy is ten times slower
-    extent = np.array([x[:, k].max() for k in range(3)]) - low
-    side = max(CELL_PER_REACH * float(np.median(shapes[:, REACH : REACH + 3])), float(extent.max()) / MOST_CELLS)
-    while np.prod(np.floor(extent / side) + 1) > MOST_CELLS:
-        side *= 1.26  # half as many
-    counts = (np.floor(extent / side) + 1).astype(np.int64)
-    cell_of, order = np.empty(int(counts.prod()), np.int32), np.empty(len(x), np.int32)
-    start, index = sort_points(x, low, side, counts, cell_of, order)
-    shared = (x, order, start, index, cell_of, low, side, counts, shapes, float(cut), values, gradients)
-    run(threads, add_cells, _divided(start, parts), *shared)
+    grid = (cells.order, cells.start, cells.index, cells.cell_of, cells.low, cells.side, cells.counts)
+    run(threads, add_cells, _divided(cells.start, parts), x, *grid, shapes, float(cut), values, gradients)
     return values, gradients
 
 
-def _divided(start: NDArray[np.int32], parts: int) -> list[tuple[int, int]]:
+def _divided(start: Index, parts: int) -> list[tuple[int, int]]:
     """Ranges of occupied cells with about as many points each; they do not touch the sums of a cell."""
     wanted = np.linspace(0, start[-1], parts + 1)
     edges = np.unique(np.searchsorted(start, wanted))
