@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from VesselFlowGSLib.gaussians.backends.numba.compositing import fill_splats, lay
-from VesselFlowGSLib.gaussians.backends.numba.footprint import empty_table, view_vector
+from VesselFlowGSLib.gaussians.backends.numba.footprint import empty_table, inverse_sigmas, view_vector
 from VesselFlowGSLib.gaussians.backends.numba.simd import LANES
 from VesselFlowGSLib.gaussians.backends.numba.threads import ranges, run
 from VesselFlowGSLib.gaussians.footprint import PIXEL_VARIANCE
@@ -22,7 +22,10 @@ def composite(splats: Splats, view: View, cut: float, threads: int) -> Tensor:
     """(rows, columns, 4) premultiplied red, green, blue, and opacity, in single precision."""
     g = splats.gaussians
     order = np.argsort(depths(g.mean.detach(), view).numpy(), kind="stable")
-    gaussians = tuple(x.detach().contiguous().numpy() for x in (g.mean, g.log_sigma, g.quaternion, g.density))
+    mean, log_sigma, quaternion, opacity = (
+        x.detach().contiguous().numpy() for x in (g.mean, g.log_sigma, g.quaternion, g.density)
+    )
+    gaussians = (mean, inverse_sigmas(log_sigma), quaternion, opacity)
     colour = splats.colour.detach().contiguous().numpy()
     table, spans = empty_table(len(order))
     matrix = (float(cut), PIXEL_VARIANCE, view.rows, view.columns)

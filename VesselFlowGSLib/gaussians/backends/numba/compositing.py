@@ -9,16 +9,11 @@ import numpy as np
 from VesselFlowGSLib.gaussians.backends.numba.footprint import (
     A11,
     AMPLITUDE,
-    B1,
-    B2,
     C11,
-    C12,
-    C22,
     EXACT,
     FOOT_U,
-    FOOT_V,
     PART_U,
-    PART_V,
+    PARTS,
     K,
     M,
     fill_row,
@@ -34,7 +29,20 @@ from VesselFlowGSLib.gaussians.backends.numba.simd import (
     store,
     total,
 )
-from VesselFlowGSLib.gaussians.backends.numba.splatting import DEEPEST, FAST, HALF, ONE, TWO, ZERO, row_span
+from VesselFlowGSLib.gaussians.backends.numba.splatting import (
+    CENTRE,
+    CONSTANT,
+    DEEPEST,
+    FAST,
+    HALF,
+    HIGH,
+    LINES,
+    LOW,
+    ONE,
+    REST,
+    SLOPE,
+    fill_lines,
+)
 from VesselFlowGSLib.gaussians.splats import LARGEST_ALPHA, LEAST_TRANSMITTANCE
 
 DENSEST, LEAST = np.float32(LARGEST_ALPHA), np.float32(LEAST_TRANSMITTANCE)
@@ -42,13 +50,14 @@ DENSEST, LEAST = np.float32(LARGEST_ALPHA), np.float32(LEAST_TRANSMITTANCE)
 
 @kernel(**EXACT)
 def fill_splats(
-    low, high, order, mean, log_sigma, quaternion, opacity, view, cut, variance, rows, columns, table, spans
+    low, high, order, mean, inverse_sigma, quaternion, opacity, view, cut, variance, rows, columns, table, spans
 ):  # fmt: skip
     """Rows low ... high - 1 of the table in this order, with the opacity at the footprint's centre as the amplitude."""
+    parts = np.empty(PARTS, np.float64)
     for k in range(low, high):
         row, i = table[k], order[k]
         spans[k, 0], spans[k, 1] = fill_row(
-            row, i, mean, log_sigma, quaternion, opacity, view, cut, variance, rows, columns
+            row, parts, i, mean, inverse_sigma, quaternion, opacity, view, cut, variance, rows, columns
         )  # fmt: skip
         b_a11, b_m = variance * row[A11], variance * row[M]
         kept = 1.0 - b_a11 - b_m - b_a11 * row[K] * row[K] + b_a11 * b_m
@@ -64,26 +73,24 @@ def lay(low, high, table, spans, order, colour, columns, cut2, planes, picture):
     """
     stride = columns + LANES
     plane = planes.shape[1] * stride
-    steps = ramp()
+    steps, lines = ramp(), np.empty(LINES, np.float32)
     for n in range(len(table)):
         first_row, last_row = max(low, spans[n, 0]), min(high - 1, spans[n, 1])
         if first_row > last_row:
             continue
         row, i = table[n], order[n]
-        foot_u, part_u, foot_v, part_v = row[FOOT_U], row[PART_U], row[FOOT_V], row[PART_V]
-        a11, k_, m_, b1, b2 = row[A11], row[K], row[M], row[B1], row[B2]
-        c11, c12, c22, opacity = row[C11], row[C12], row[C22], row[AMPLITUDE]
+        foot_u, part_u = row[FOOT_U], row[PART_U]
+        a11, c11, opacity = row[A11], row[C11], row[AMPLITUDE]
         red, green, blue = colour[i, 0], colour[i, 1], colour[i, 2]
-        per_a11 = ONE / a11
         for y in range(first_row, last_row + 1):
-            dv = (np.float32(y) - foot_v) - part_v
-            centre, rest = -k_ * dv, m_ * dv * dv
-            room = (cut2 - rest) * per_a11
-            if room <= ZERO:
+            k = (y - first_row) % LANES
+            if k == 0:
+                fill_lines(lines, y, row, cut2, columns)
+            low_x, high_x, rest = lines[LOW + k], lines[HIGH + k], lines[REST + k]
+            if low_x > high_x or rest >= cut2:
                 continue
-            x0, x1 = row_span(foot_u, part_u, centre, room, columns)
-            constant = ONE + (TWO * b2 + c22 * dv) * dv
-            slope = TWO * (b1 + c12 * dv)
+            x0, x1 = int(low_x), int(high_x)
+            centre, constant, slope = lines[CENTRE + k], lines[CONSTANT + k], lines[SLOPE + k]
             for x in range(x0, x1 + 1, LANES):
                 at = y * stride + x
                 left = load(planes, at + 3 * plane)

@@ -26,6 +26,7 @@ TABLE_COLUMNS = 16  # one cache line
 # Where what a kernel knows of a view begins.
 SOURCE, COLUMN_STEP, ROW_STEP, PROJECTION, VOLUME, DISTANCE, CORNER = 0, 3, 6, 9, 18, 19, 20
 VIEW_NUMBERS = 23
+LARGEST_INVERSE = math.exp(-SMALLEST_LOG_SIGMA)
 
 # Infinities and NaN are looked for, so that the compiler may not leave them out of account.
 EXACT = {"fastmath": {"contract", "arcp", "nsz", "reassoc"}, **COMPILED}
@@ -45,52 +46,46 @@ def view_vector(view: View) -> Tensor:
     )  # fmt: skip
 
 
-@kernel(**EXACT)
-def _formed(i, mean, log_sigma, quaternion, density):
-    """Whether a Gaussian is finite, turned by something, and not too large to be computed with."""
-    sum_of_squares = 0.0
-    for k in range(4):
-        sum_of_squares += float(quaternion[i, k]) * float(quaternion[i, k])
-    largest = max(log_sigma[i, 0], log_sigma[i, 1], log_sigma[i, 2])
-    finite = math.isfinite(sum_of_squares) and math.isfinite(density[i])
-    for k in range(3):
-        finite = finite and math.isfinite(mean[i, k]) and math.isfinite(log_sigma[i, k])
-    return finite and math.sqrt(sum_of_squares) > SMALLEST_QUATERNION and largest < LARGEST_LOG_SIGMA
+# Where what a footprint was made of is kept for its adjoint.
+_RAY, _SCALE, _FOOT, _L, _W, _E1, _E2, _C1, _C2 = 0, 3, 4, 6, 15, 18, 21, 24, 27
+_INVERSE_W, _SHAPE, _DETERMINANT, _Q = 30, 31, 34, 35
+PARTS = 36
+
+
+def inverse_sigmas(log_sigma: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(N, 3) 1/mm, of bounded size; NaN where a Gaussian is too large to be computed with."""
+    exponent = np.maximum(log_sigma.astype(np.float64), SMALLEST_LOG_SIGMA)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.where(exponent < LARGEST_LOG_SIGMA, np.exp(-exponent), np.nan)
 
 
 @kernel(**EXACT)
-def _whitening(i, log_sigma, quaternion):
-    """Rows of L = diag(1 / sigma) R^T, and the inverse sigmas."""
-    a, b = float(quaternion[i, 0]), float(quaternion[i, 1])
-    c, e = float(quaternion[i, 2]), float(quaternion[i, 3])
-    t = 2.0 / (a * a + b * b + c * c + e * e)
-    s0 = math.exp(-max(float(log_sigma[i, 0]), SMALLEST_LOG_SIGMA))
-    s1 = math.exp(-max(float(log_sigma[i, 1]), SMALLEST_LOG_SIGMA))
-    s2 = math.exp(-max(float(log_sigma[i, 2]), SMALLEST_LOG_SIGMA))
-    return (
-        (1 - t * (c * c + e * e)) * s0, t * (b * c + a * e) * s0, t * (b * e - a * c) * s0,
-        t * (b * c - a * e) * s1, (1 - t * (b * b + e * e)) * s1, t * (c * e + a * b) * s1,
-        t * (b * e + a * c) * s2, t * (c * e - a * b) * s2, (1 - t * (b * b + c * c)) * s2,
-        s0, s1, s2,
-    )  # fmt: skip
+def fill_row(row, parts, i, mean, inverse_sigma, quaternion, density, view, cut, variance, rows, columns):
+    """One row of the table; returns the first and the last image row that the footprint touches (1, 0: none).
 
-
-@kernel(**EXACT)
-def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns):
-    """One row of the table; returns the first and the last image row that the footprint touches (1, 0: none)."""
+    parts (PARTS,): what the row was made of, for `pull_back`.
+    """
     for j in range(TABLE_COLUMNS):
         row[j] = 0.0
-    if not _formed(i, mean, log_sigma, quaternion, density):
-        return 1, 0
+    a, b = float(quaternion[i, 0]), float(quaternion[i, 1])
+    c, e = float(quaternion[i, 2]), float(quaternion[i, 3])
+    length2 = a * a + b * b + c * c + e * e
     x, y, z = mean[i, 0] - view[0], mean[i, 1] - view[1], mean[i, 2] - view[2]
-    h2 = view[15] * x + view[16] * y + view[17] * z
-    largest = max(log_sigma[i, 0], log_sigma[i, 1], log_sigma[i, 2])
-    if not h2 * view[DISTANCE] > cut * math.exp(float(largest)):
+    s0, s1, s2 = inverse_sigma[i, 0], inverse_sigma[i, 1], inverse_sigma[i, 2]
+    # What is not finite makes the sum so.
+    if not math.isfinite(length2 + float(density[i]) + (x + y + z) + (s0 + s1 + s2)):
         return 1, 0
-    u = (view[9] * x + view[10] * y + view[11] * z) / h2
-    v = (view[12] * x + view[13] * y + view[14] * z) / h2
-    l00, l01, l02, l10, l11, l12, l20, l21, l22, s0, s1, s2 = _whitening(i, log_sigma, quaternion)
-    qx, qy, qz = x / h2, y / h2, z / h2
+    h2 = view[15] * x + view[16] * y + view[17] * z
+    if not (math.sqrt(length2) > SMALLEST_QUATERNION and h2 * view[DISTANCE] * min(s0, s1, s2) > cut):
+        return 1, 0
+    per_h2 = 1.0 / h2
+    u = (view[9] * x + view[10] * y + view[11] * z) * per_h2
+    v = (view[12] * x + view[13] * y + view[14] * z) * per_h2
+    t = 2.0 / length2
+    l00, l01, l02 = (1 - t * (c * c + e * e)) * s0, t * (b * c + a * e) * s0, t * (b * e - a * c) * s0
+    l10, l11, l12 = t * (b * c - a * e) * s1, (1 - t * (b * b + e * e)) * s1, t * (c * e + a * b) * s1
+    l20, l21, l22 = t * (b * e + a * c) * s2, t * (c * e - a * b) * s2, (1 - t * (b * b + c * c)) * s2
+    qx, qy, qz = x * per_h2, y * per_h2, z * per_h2
     ux, uy, uz = view[3], view[4], view[5]
     vx, vy, vz = view[6], view[7], view[8]
     w0, w1, w2 = l00 * qx + l01 * qy + l02 * qz, l10 * qx + l11 * qy + l12 * qz, l20 * qx + l21 * qy + l22 * qz
@@ -104,61 +99,72 @@ def fill_row(row, i, mean, log_sigma, quaternion, density, view, cut, variance, 
     a22 = (d0 * d0 + d1 * d1 + d2 * d2) * k
     root = h2 * h2 * view[VOLUME] * (s0 * s1 * s2)
     determinant = root * root * inverse
-    half_u = cut * math.sqrt(a22 / determinant + variance)
-    half_v = cut * math.sqrt(a11 / determinant + variance)
+    per_determinant = 1.0 / determinant
+    half_u = cut * math.sqrt(a22 * per_determinant + variance)
+    half_v = cut * math.sqrt(a11 * per_determinant + variance)
     if not (u + half_u >= 0 and u - half_u <= columns - 1 and v + half_v >= 0 and v - half_v <= rows - 1):
         return 1, 0
     q = 1 + variance * (a11 + a22) + variance * variance * determinant
-    b11 = (a11 + variance * determinant) / q
+    blurred = a11 + variance * determinant
     foot_u, foot_v = math.floor(u), math.floor(v)
     row[FOOT_U], row[PART_U] = foot_u, u - foot_u
     row[FOOT_V], row[PART_V] = foot_v, v - foot_v
-    row[A11], row[K], row[M] = b11, a12 / q / b11, determinant / q / b11
+    row[A11], row[K], row[M] = blurred / q, a12 / blurred, determinant / blurred
     row[B1], row[B2] = (p0 * w0 + p1 * w1 + p2 * w2) * inverse, (r0 * w0 + r1 * w1 + r2 * w2) * inverse
     row[C11], row[C12] = (p0 * p0 + p1 * p1 + p2 * p2) * inverse, (p0 * r0 + p1 * r1 + p2 * r2) * inverse
     row[C22] = (r0 * r0 + r1 * r1 + r2 * r2) * inverse
     row[AMPLITUDE] = density[i] * math.sqrt(2 * math.pi * inverse / q)
     row[WIDTH] = half_u
+    parts[_RAY], parts[_RAY + 1], parts[_RAY + 2] = x, y, z
+    parts[_SCALE], parts[_FOOT], parts[_FOOT + 1] = h2, u, v
+    parts[_L], parts[_L + 1], parts[_L + 2] = l00, l01, l02
+    parts[_L + 3], parts[_L + 4], parts[_L + 5] = l10, l11, l12
+    parts[_L + 6], parts[_L + 7], parts[_L + 8] = l20, l21, l22
+    parts[_W], parts[_W + 1], parts[_W + 2] = w0, w1, w2
+    parts[_E1], parts[_E1 + 1], parts[_E1 + 2] = p0, p1, p2
+    parts[_E2], parts[_E2 + 1], parts[_E2 + 2] = r0, r1, r2
+    parts[_C1], parts[_C1 + 1], parts[_C1 + 2] = c0, c1, c2
+    parts[_C2], parts[_C2 + 1], parts[_C2 + 2] = d0, d1, d2
+    parts[_SHAPE], parts[_SHAPE + 1], parts[_SHAPE + 2] = a11, a12, a22
+    parts[_INVERSE_W], parts[_DETERMINANT], parts[_Q] = inverse, determinant, q
     return int(max(0.0, math.ceil(v - half_v))), int(min(rows - 1.0, math.floor(v + half_v)))
 
 
 @kernel(**EXACT)
-def fill_table(first, last, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, table, spans):
+def fill_table(first, last, mean, inverse_sigma, quaternion, density, view, cut, variance, rows, columns, table, spans):
     """Rows first ... last - 1 of the table, and the image rows (N, 2) that each footprint touches."""
+    parts = np.empty(PARTS, np.float64)
     for i in range(first, last):
-        low, high = fill_row(
-            table[i], i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns
+        spans[i, 0], spans[i, 1] = fill_row(
+            table[i], parts, i, mean, inverse_sigma, quaternion, density, view, cut, variance, rows, columns
         )  # fmt: skip
-        spans[i, 0], spans[i, 1] = low, high
 
 
 @kernel(**EXACT)
 def pull_back(
-    i, g, mean, log_sigma, quaternion, density, view, variance,
+    i, g, parts, inverse_sigma, quaternion, density, view, variance, view_moves,
     to_mean, to_log_sigma, to_quaternion, to_density, to_view,
 ):  # fmt: skip
     """Adds what the gradient g of one footprint (u, v, A11, A12, A22, B1, B2, C11, C12, C22, a) means for the Gaussian
-    and, in to_view (23,), for the view: source, steps, projection, volume."""
-    x, y, z = mean[i, 0] - view[0], mean[i, 1] - view[1], mean[i, 2] - view[2]
-    h2 = view[15] * x + view[16] * y + view[17] * z
-    u = (view[9] * x + view[10] * y + view[11] * z) / h2
-    v = (view[12] * x + view[13] * y + view[14] * z) / h2
-    l00, l01, l02, l10, l11, l12, l20, l21, l22, s0, s1, s2 = _whitening(i, log_sigma, quaternion)
-    qx, qy, qz = x / h2, y / h2, z / h2
+    and, in to_view (23,) if it moves, for the view: source, steps, projection, volume."""
+    h2, u, v = parts[_SCALE], parts[_FOOT], parts[_FOOT + 1]
+    l00, l01, l02 = parts[_L], parts[_L + 1], parts[_L + 2]
+    l10, l11, l12 = parts[_L + 3], parts[_L + 4], parts[_L + 5]
+    l20, l21, l22 = parts[_L + 6], parts[_L + 7], parts[_L + 8]
+    w0, w1, w2 = parts[_W], parts[_W + 1], parts[_W + 2]
+    p0, p1, p2 = parts[_E1], parts[_E1 + 1], parts[_E1 + 2]
+    r0, r1, r2 = parts[_E2], parts[_E2 + 1], parts[_E2 + 2]
+    c0, c1, c2 = parts[_C1], parts[_C1 + 1], parts[_C1 + 2]
+    d0, d1, d2 = parts[_C2], parts[_C2 + 1], parts[_C2 + 2]
+    a11, a12, a22 = parts[_SHAPE], parts[_SHAPE + 1], parts[_SHAPE + 2]
+    inverse, determinant, q = parts[_INVERSE_W], parts[_DETERMINANT], parts[_Q]
+    s0, s1, s2 = inverse_sigma[i, 0], inverse_sigma[i, 1], inverse_sigma[i, 2]
     ux, uy, uz = view[3], view[4], view[5]
     vx, vy, vz = view[6], view[7], view[8]
-    w0, w1, w2 = l00 * qx + l01 * qy + l02 * qz, l10 * qx + l11 * qy + l12 * qz, l20 * qx + l21 * qy + l22 * qz
-    p0, p1, p2 = l00 * ux + l01 * uy + l02 * uz, l10 * ux + l11 * uy + l12 * uz, l20 * ux + l21 * uy + l22 * uz
-    r0, r1, r2 = l00 * vx + l01 * vy + l02 * vz, l10 * vx + l11 * vy + l12 * vz, l20 * vx + l21 * vy + l22 * vz
-    c0, c1, c2 = p1 * w2 - p2 * w1, p2 * w0 - p0 * w2, p0 * w1 - p1 * w0
-    d0, d1, d2 = r1 * w2 - r2 * w1, r2 * w0 - r0 * w2, r0 * w1 - r1 * w0
-    inverse = 1.0 / (w0 * w0 + w1 * w1 + w2 * w2)
+    per_h2 = 1.0 / h2
+    x, y, z = parts[_RAY], parts[_RAY + 1], parts[_RAY + 2]
+    qx, qy, qz = x * per_h2, y * per_h2, z * per_h2
     k = h2 * h2 * inverse
-    a11, a12 = (c0 * c0 + c1 * c1 + c2 * c2) * k, (c0 * d0 + c1 * d1 + c2 * d2) * k
-    a22 = (d0 * d0 + d1 * d1 + d2 * d2) * k
-    root = h2 * h2 * view[VOLUME] * (s0 * s1 * s2)
-    determinant = root * root * inverse
-    q = 1 + variance * (a11 + a22) + variance * variance * determinant
     unit = math.sqrt(2 * math.pi * inverse / q)
     to_density[i] += g[10] * unit
 
@@ -179,7 +185,7 @@ def pull_back(
         + g[9] * (r0 * r0 + r1 * r1 + r2 * r2)
     )  # fmt: skip
     g_w = -(0.5 * amplitude + g_log_det + g_a + g_bc) * inverse
-    g_h2 = (4 * g_log_det + 2 * g_a) / h2
+    g_h2 = (4 * g_log_det + 2 * g_a) * per_h2
     gc0, gc1, gc2 = k * (2 * g11 * c0 + g12 * d0), k * (2 * g11 * c1 + g12 * d1), k * (2 * g11 * c2 + g12 * d2)
     gd0, gd1, gd2 = k * (2 * g22 * d0 + g12 * c0), k * (2 * g22 * d1 + g12 * c1), k * (2 * g22 * d2 + g12 * c2)
     gp0 = w1 * gc2 - w2 * gc1 + (g[5] * w0 + 2 * g[7] * p0 + g[8] * r0) * inverse
@@ -196,11 +202,11 @@ def pull_back(
     g00, g01, g02 = gw0 * qx + gp0 * ux + gr0 * vx, gw0 * qy + gp0 * uy + gr0 * vy, gw0 * qz + gp0 * uz + gr0 * vz
     g10, g11_, g12_ = gw1 * qx + gp1 * ux + gr1 * vx, gw1 * qy + gp1 * uy + gr1 * vy, gw1 * qz + gp1 * uz + gr1 * vz
     g20, g21, g22_ = gw2 * qx + gp2 * ux + gr2 * vx, gw2 * qy + gp2 * uy + gr2 * vy, gw2 * qz + gp2 * uz + gr2 * vz
-    if log_sigma[i, 0] >= SMALLEST_LOG_SIGMA:
+    if s0 < LARGEST_INVERSE:
         to_log_sigma[i, 0] -= g00 * l00 + g01 * l01 + g02 * l02 + 2 * g_log_det
-    if log_sigma[i, 1] >= SMALLEST_LOG_SIGMA:
+    if s1 < LARGEST_INVERSE:
         to_log_sigma[i, 1] -= g10 * l10 + g11_ * l11 + g12_ * l12 + 2 * g_log_det
-    if log_sigma[i, 2] >= SMALLEST_LOG_SIGMA:
+    if s2 < LARGEST_INVERSE:
         to_log_sigma[i, 2] -= g20 * l20 + g21 * l21 + g22_ * l22 + 2 * g_log_det
     a, b = float(quaternion[i, 0]), float(quaternion[i, 1])
     c, e = float(quaternion[i, 2]), float(quaternion[i, 3])
@@ -223,16 +229,18 @@ def pull_back(
     gqx, gqy, gqz = (
         l00 * gw0 + l10 * gw1 + l20 * gw2, l01 * gw0 + l11 * gw1 + l21 * gw2, l02 * gw0 + l12 * gw1 + l22 * gw2
     )  # fmt: skip
-    gh0, gh1 = g[0] / h2, g[1] / h2
-    g_h2 -= gh0 * u + gh1 * v + (gqx * qx + gqy * qy + gqz * qz) / h2
-    gx = gqx / h2 + view[9] * gh0 + view[12] * gh1 + view[15] * g_h2
-    gy = gqy / h2 + view[10] * gh0 + view[13] * gh1 + view[16] * g_h2
-    gz = gqz / h2 + view[11] * gh0 + view[14] * gh1 + view[17] * g_h2
+    gh0, gh1 = g[0] * per_h2, g[1] * per_h2
+    g_h2 -= gh0 * u + gh1 * v + (gqx * qx + gqy * qy + gqz * qz) * per_h2
+    gx = gqx * per_h2 + view[9] * gh0 + view[12] * gh1 + view[15] * g_h2
+    gy = gqy * per_h2 + view[10] * gh0 + view[13] * gh1 + view[16] * g_h2
+    gz = gqz * per_h2 + view[11] * gh0 + view[14] * gh1 + view[17] * g_h2
     to_mean[i, 0] += gx
     to_mean[i, 1] += gy
     to_mean[i, 2] += gz
 
     # The view.
+    if not view_moves:
+        return
     to_view[0] -= gx
     to_view[1] -= gy
     to_view[2] -= gz

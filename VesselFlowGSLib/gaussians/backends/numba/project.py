@@ -22,6 +22,7 @@ from VesselFlowGSLib.gaussians.backends.numba.footprint import (
     empty_table,
     fill_distances,
     fill_table,
+    inverse_sigmas,
     pull_back_distances,
     view_vector,
 )
@@ -87,7 +88,7 @@ def _distances(view: NDArray[np.float64], call: _Call) -> Floats:
 
 
 def _forward(
-    gaussians: tuple[Floats, ...], weights: Floats, view: NDArray[np.float64], call: _Call, image: Floats
+    gaussians: tuple[NDArray[Any], ...], weights: Floats, view: NDArray[np.float64], call: _Call, image: Floats
 ) -> Index:
     """Adds one view to its image, (rows, columns + LANES) or (rows, columns, T); returns the order of the Gaussians."""
     table, spans = empty_table(len(weights))
@@ -105,19 +106,21 @@ def _forward(
 
 
 def _backward(
-    gaussians: tuple[Floats, ...],
+    gaussians: tuple[NDArray[Any], ...],
     weights: Floats,
     view: NDArray[np.float64],
     call: _Call,
     gradient: Floats,
     order: Index,
     geometry: bool,
+    view_moves: bool,
     into: tuple[Floats, ...],
     to_weights: Floats,
 ) -> NDArray[np.float64]:
     """Adds the adjoint of one view to the gradients; returns what the view's numbers get (23,), distances left out.
 
-    gradient like the image of `_forward`; geometry: whether more than the weights' gradient is wanted.
+    gradient like the image of `_forward`; geometry, view_moves: whether more than the weights' gradient is wanted, and
+    the view's.
     """
     parts = ranges(len(weights), -(-len(weights) // GAUSSIANS_PER_PART))
     jobs = [(low, high, k) for k, (low, high) in enumerate(parts)]
@@ -125,9 +128,21 @@ def _backward(
     shared = (*gaussians, view, call.cut, call.variance, call.rows, call.columns, _distances(view, call), gradient)
     if gradient.ndim == 2:
         of_one = np.ascontiguousarray(weights[:, 0]), to_weights[:, 0]
-        run(call.threads, backward_one, jobs, *shared, *of_one, geometry, *into, to_view)
+        run(call.threads, backward_one, jobs, *shared, *of_one, geometry, view_moves, *into, to_view)
     else:
-        run(call.threads, backward_frames, jobs, order, *shared, weights, to_weights, geometry, *into, to_view)
+        run(
+            call.threads,
+            backward_frames,
+            jobs,
+            order,
+            *shared,
+            weights,
+            to_weights,
+            geometry,
+            view_moves,
+            *into,
+            to_view,
+        )
     return np.asarray(to_view.sum(0))
 
 
@@ -154,6 +169,11 @@ def _array(x: Tensor) -> Floats:
     return values
 
 
+def _arrays(mean: Tensor, log_sigma: Tensor, quaternion: Tensor, density: Tensor) -> tuple[NDArray[Any], ...]:
+    """As the kernels take them: sizes inverted, in double precision."""
+    return _array(mean), inverse_sigmas(_array(log_sigma)), _array(quaternion), _array(density)
+
+
 class _Project(torch.autograd.Function):
     """All views: Gaussians, weights (N, T), and what the kernels know of the views (V, 23)."""
 
@@ -168,7 +188,7 @@ class _Project(torch.autograd.Function):
         vectors: Tensor,
         call: _Call,
     ) -> Tensor:
-        gaussians = tuple(_array(x) for x in (mean, log_sigma, quaternion, density))
+        gaussians = _arrays(mean, log_sigma, quaternion, density)
         views, frames = vectors.detach().double().contiguous().numpy(), weights.shape[1]
         per_frame = _array(weights) if frames == 1 else _whole_lanes(_array(weights))
         size = (call.columns + LANES,) if frames == 1 else (call.columns, per_frame.shape[1])
@@ -188,17 +208,18 @@ class _Project(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         *given, weights, vectors, images = ctx.saved_tensors
         call: _Call = ctx.call
-        gaussians = tuple(_array(x) for x in given)
+        gaussians = _arrays(*given)
         views, frames = vectors.detach().double().contiguous().numpy(), weights.shape[1]
         per_frame = _array(weights) if frames == 1 else _whole_lanes(_array(weights))
-        into, to_weights = tuple(np.zeros_like(x) for x in gaussians), np.zeros_like(per_frame)
-        geometry = any(ctx.needs_input_grad[k] for k in (0, 1, 2, 3, 5))
+        into = tuple(np.zeros(x.shape, np.float32) for x in given)
+        to_weights = np.zeros_like(per_frame)
+        moves, geometry = ctx.needs_input_grad[5], any(ctx.needs_input_grad[k] for k in (0, 1, 2, 3, 5))
         padded, to_views = _padded(_array(gradient), frames), np.zeros(views.shape)
         for k, (view, order) in enumerate(zip(views, ctx.orders, strict=True)):
             to_views[k] = _backward(
-                gaussians, per_frame, view, call, padded[k], order, geometry, into, to_weights
+                gaussians, per_frame, view, call, padded[k], order, geometry, moves, into, to_weights
             )  # fmt: skip
-            if ctx.needs_input_grad[5]:
+            if moves:
                 squared = _distances(view, call)[:, : call.columns].astype(np.float64) ** 2
                 to_views[k] += pull_back_distances(view, _array((gradient[k] * images[k]).sum(-1)) / squared)
         results = (*into, to_weights[:, :frames], to_views)

@@ -128,18 +128,22 @@ def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
     return types.void(array, offset, value), generate
 
 
-@intrinsic
-def root(typing: Any, x: Any) -> Any:
-    """Square roots."""
+def _of_each_lane(name: str) -> Any:
+    @intrinsic
+    def compute(typing: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            full_name = f"llvm.{name}.v{LANES}f32"
+            function = builder.module.globals.get(full_name)
+            if function is None:
+                function = ir.Function(builder.module, ir.FunctionType(_FLOATS, [_FLOATS]), full_name)
+            return builder.call(function, arguments, fastmath=_FAST)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        name = f"llvm.sqrt.v{LANES}f32"
-        function = builder.module.globals.get(name)
-        if function is None:
-            function = ir.Function(builder.module, ir.FunctionType(_FLOATS, [_FLOATS]), name)
-        return builder.call(function, arguments, fastmath=_FAST)
+        return lanes8(lanes8), generate
 
-    return lanes8(lanes8), generate
+    return compute
+
+
+root, floor, ceiling = (_of_each_lane(name) for name in ("sqrt", "floor", "ceil"))
 
 
 @intrinsic
@@ -149,6 +153,17 @@ def at_most(typing: Any, x: Any, limit: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         bound = _as_lanes(context, builder, arguments[1], signature.args[1])
         return builder.select(builder.fcmp_ordered("<", arguments[0], bound, flags=_FAST), arguments[0], bound)
+
+    return lanes8(lanes8, limit), generate
+
+
+@intrinsic
+def at_least(typing: Any, x: Any, limit: Any) -> Any:
+    """The larger of each lane and a limit (a scalar or lanes)."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bound = _as_lanes(context, builder, arguments[1], signature.args[1])
+        return builder.select(builder.fcmp_ordered(">", arguments[0], bound, flags=_FAST), arguments[0], bound)
 
     return lanes8(lanes8, limit), generate
 

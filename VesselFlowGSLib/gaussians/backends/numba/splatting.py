@@ -5,8 +5,6 @@ Images, distances and gradients of one frame are (rows, columns + LANES): a bloc
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from VesselFlowGSLib.gaussians.backends.numba.footprint import (
@@ -21,6 +19,7 @@ from VesselFlowGSLib.gaussians.backends.numba.footprint import (
     FOOT_V,
     PART_U,
     PART_V,
+    PARTS,
     TABLE_COLUMNS,
     WIDTH,
     K,
@@ -31,9 +30,12 @@ from VesselFlowGSLib.gaussians.backends.numba.footprint import (
 from VesselFlowGSLib.gaussians.backends.numba.kernel import kernel
 from VesselFlowGSLib.gaussians.backends.numba.simd import (
     LANES,
+    at_least,
     at_most,
+    ceiling,
     exponential,
     first,
+    floor,
     load,
     ramp,
     root,
@@ -49,41 +51,48 @@ ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32
 DEEPEST = np.float32(-80)  # exponent; below, the falloff is nothing
 
 
+# What `fill_lines` says of eight image rows: where in the array each number's eight begin.
+LOW, HIGH, CENTRE, REST, CONSTANT, SLOPE = (LANES * k for k in range(6))
+LINES = 6 * LANES
+
+
 @kernel(**FAST)
-def row_span(foot_u, part_u, centre, room, columns):
-    """First and last column of a footprint on an image row: those less than sqrt(room) from its centre there."""
-    half = np.float32(math.sqrt(room))
-    foot = foot_u + (part_u + centre)
-    low = max(np.float32(0), np.float32(math.ceil(foot - half)))
-    high = min(np.float32(columns - 1), np.float32(math.floor(foot + half)))
-    return int(low), int(high)
+def fill_lines(lines, y, row, cut2, columns):
+    """A footprint on the image rows y ... y + 7: its first and last column (first > last: none), and what its quadratic
+    forms become there, num = A11 (du - centre)^2 + rest, den = (C11 du + slope) du + constant. lines (LINES,)."""
+    dv = (ramp() + (np.float32(y) - row[FOOT_V])) - row[PART_V]
+    centre, rest = dv * -row[K], dv * dv * row[M]
+    half = root(at_least((cut2 - rest) * (ONE / row[A11]), ZERO))
+    foot = (centre + row[PART_U]) + row[FOOT_U]
+    store(lines, LOW, at_least(ceiling(foot - half), ZERO))
+    store(lines, HIGH, at_most(floor(foot + half), np.float32(columns - 1)))
+    store(lines, CENTRE, centre)
+    store(lines, REST, rest)
+    store(lines, CONSTANT, (dv * row[C22] + TWO * row[B2]) * dv + ONE)
+    store(lines, SLOPE, (dv * row[C12] + row[B1]) * TWO)
 
 
 @kernel(**FAST)
 def forward_one(low, high, table, spans, distances, image, columns, cut2):
     """Adds unit weights into image rows low ... high - 1; image and distances (rows, columns + LANES)."""
     stride = columns + LANES
-    steps = ramp()
+    steps, lines = ramp(), np.empty(LINES, np.float32)
     for i in range(len(table)):
         first_row, last_row = max(low, spans[i, 0]), min(high - 1, spans[i, 1])
         if first_row > last_row:
             continue
         row = table[i]
         foot_u, part_u = row[FOOT_U], row[PART_U]
-        foot_v, part_v = row[FOOT_V], row[PART_V]
-        a11, k_, m_ = row[A11], row[K], row[M]
-        b1, b2, amplitude = row[B1], row[B2], row[AMPLITUDE]
-        c11, c12, c22 = row[C11], row[C12], row[C22]
-        per_a11 = ONE / a11
+        a11, c11, amplitude = row[A11], row[C11], row[AMPLITUDE]
         for y in range(first_row, last_row + 1):
-            dv = (np.float32(y) - foot_v) - part_v
-            centre, rest = -k_ * dv, m_ * dv * dv
-            room = (cut2 - rest) * per_a11
-            if room <= ZERO:
+            n = (y - first_row) % LANES
+            if n == 0:
+                fill_lines(lines, y, row, cut2, columns)
+            low_x, high_x, rest = lines[LOW + n], lines[HIGH + n], lines[REST + n]
+            if low_x > high_x or rest >= cut2:
                 continue
-            x0, x1 = row_span(foot_u, part_u, centre, room, columns)
-            constant = ONE + (TWO * b2 + c22 * dv) * dv
-            slope = TWO * (b1 + c12 * dv)
+            x0, x1 = int(low_x), int(high_x)
+            centre, constant, slope = lines[CENTRE + n], lines[CONSTANT + n], lines[SLOPE + n]
             for x in range(x0, x1 + 1, LANES):
                 du = steps + ((np.float32(x) - foot_u) - part_u)
                 apart = du - centre
@@ -98,7 +107,7 @@ def forward_one(low, high, table, spans, distances, image, columns, cut2):
 def forward_frames(low, high, table, spans, order, distances, weights, image, columns, cut2):
     """Adds weights (N, T) into image rows low ... high - 1 of (rows, columns, T), T a multiple of LANES."""
     stride, frames = columns + LANES, weights.shape[1]
-    steps = ramp()
+    steps, lines = ramp(), np.empty(LINES, np.float32)
     values = np.empty(LANES, np.float32)
     for i in order:
         first_row, last_row = max(low, spans[i, 0]), min(high - 1, spans[i, 1])
@@ -106,20 +115,16 @@ def forward_frames(low, high, table, spans, order, distances, weights, image, co
             continue
         row = table[i]
         foot_u, part_u = row[FOOT_U], row[PART_U]
-        foot_v, part_v = row[FOOT_V], row[PART_V]
-        a11, k_, m_ = row[A11], row[K], row[M]
-        b1, b2, amplitude = row[B1], row[B2], row[AMPLITUDE]
-        c11, c12, c22 = row[C11], row[C12], row[C22]
-        per_a11 = ONE / a11
+        a11, c11, amplitude = row[A11], row[C11], row[AMPLITUDE]
         for y in range(first_row, last_row + 1):
-            dv = (np.float32(y) - foot_v) - part_v
-            centre, rest = -k_ * dv, m_ * dv * dv
-            room = (cut2 - rest) * per_a11
-            if room <= ZERO:
+            n = (y - first_row) % LANES
+            if n == 0:
+                fill_lines(lines, y, row, cut2, columns)
+            low_x, high_x, rest = lines[LOW + n], lines[HIGH + n], lines[REST + n]
+            if low_x > high_x or rest >= cut2:
                 continue
-            x0, x1 = row_span(foot_u, part_u, centre, room, columns)
-            constant = ONE + (TWO * b2 + c22 * dv) * dv
-            slope = TWO * (b1 + c12 * dv)
+            x0, x1 = int(low_x), int(high_x)
+            centre, constant, slope = lines[CENTRE + n], lines[CONSTANT + n], lines[SLOPE + n]
             for x in range(x0, x1 + 1, LANES):
                 du = steps + ((np.float32(x) - foot_u) - part_u)
                 apart = du - centre
@@ -150,36 +155,33 @@ def _row_gradient(g, row, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, e4, e5):
 
 @kernel(**FAST)
 def backward_one(
-    low, high, part, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, distances, gradient,
-    scale, to_scale, geometry, to_mean, to_log_sigma, to_quaternion, to_density, to_view,
+    low, high, part, mean, inverse_sigma, quaternion, density, view, cut, variance, rows, columns, distances, gradient,
+    scale, to_scale, geometry, view_moves, to_mean, to_log_sigma, to_quaternion, to_density, to_view,
 ):  # fmt: skip
     """The adjoint for Gaussians low ... high - 1, whose amplitudes were multiplied by scale (N,)."""
     stride, cut2 = columns + LANES, np.float32(cut * cut)
-    steps, zero = ramp(), spread(np.float32(0))
-    row, g = np.empty(TABLE_COLUMNS, np.float32), np.empty(11, np.float64)
+    steps, zero, lines = ramp(), spread(np.float32(0)), np.empty(LINES, np.float32)
+    row, g, parts = np.empty(TABLE_COLUMNS, np.float32), np.empty(11, np.float64), np.empty(PARTS, np.float64)
     for i in range(low, high):
         first_row, last_row = fill_row(
-            row, i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns
+            row, parts, i, mean, inverse_sigma, quaternion, density, view, cut, variance, rows, columns
         )  # fmt: skip
         if first_row > last_row:
             continue
         foot_u, part_u = row[FOOT_U], row[PART_U]
-        foot_v, part_v = row[FOOT_V], row[PART_V]
-        a11, k_, m_ = row[A11], row[K], row[M]
-        b1, b2, amplitude = row[B1], row[B2], row[AMPLITUDE]
-        c11, c12, c22 = row[C11], row[C12], row[C22]
-        per_a11 = ONE / a11
+        a11, c11, amplitude = row[A11], row[C11], row[AMPLITUDE]
         s0 = s1 = s2 = s3 = s4 = s5 = zero
         e0 = e1 = e2 = e3 = e4 = e5 = zero
         for y in range(first_row, last_row + 1):
-            dv = (np.float32(y) - foot_v) - part_v
-            centre, rest = -k_ * dv, m_ * dv * dv
-            room = (cut2 - rest) * per_a11
-            if room <= ZERO:
+            n = (y - first_row) % LANES
+            if n == 0:
+                fill_lines(lines, y, row, cut2, columns)
+            low_x, high_x, rest = lines[LOW + n], lines[HIGH + n], lines[REST + n]
+            if low_x > high_x or rest >= cut2:
                 continue
-            x0, x1 = row_span(foot_u, part_u, centre, room, columns)
-            constant = ONE + (TWO * b2 + c22 * dv) * dv
-            slope = TWO * (b1 + c12 * dv)
+            x0, x1 = int(low_x), int(high_x)
+            centre, constant, slope = lines[CENTRE + n], lines[CONSTANT + n], lines[SLOPE + n]
+            dv = (np.float32(y) - row[FOOT_V]) - row[PART_V]
             # Moments of the row; the powers of dv come in once a row.
             v0 = t0 = t1 = t2 = m0 = m1 = m2 = zero
             for x in range(x0, x1 + 1, LANES):
@@ -209,44 +211,41 @@ def backward_one(
                 w * total(e0), w * total(e1), w * total(e2), w * total(e3), w * total(e4), w * total(e5),
             )  # fmt: skip
             pull_back(
-                i, g, mean, log_sigma, quaternion, density, view, variance,
+                i, g, parts, inverse_sigma, quaternion, density, view, variance, view_moves,
                 to_mean, to_log_sigma, to_quaternion, to_density, to_view[part],
             )  # fmt: skip
 
 
 @kernel(**FAST)
 def backward_frames(
-    low, high, part, order, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns, distances,
-    gradient, weights, to_weights, geometry, to_mean, to_log_sigma, to_quaternion, to_density, to_view,
+    low, high, part, order, mean, inverse_sigma, quaternion, density, view, cut, variance, rows, columns, distances,
+    gradient, weights, to_weights, geometry, view_moves, to_mean, to_log_sigma, to_quaternion, to_density, to_view,
 ):  # fmt: skip
     """The adjoint for Gaussians order[low:high] with weights (N, T); gradient (rows, columns, T)."""
     stride, frames, cut2 = columns + LANES, weights.shape[1], np.float32(cut * cut)
-    steps, zero = ramp(), spread(np.float32(0))
-    row, g = np.empty(TABLE_COLUMNS, np.float32), np.empty(11, np.float64)
+    steps, zero, lines = ramp(), spread(np.float32(0)), np.empty(LINES, np.float32)
+    row, g, parts = np.empty(TABLE_COLUMNS, np.float32), np.empty(11, np.float64), np.empty(PARTS, np.float64)
     values, of_frames = np.empty(LANES, np.float32), np.zeros(LANES * LANES, np.float32)
     for i in order[low:high]:
         first_row, last_row = fill_row(
-            row, i, mean, log_sigma, quaternion, density, view, cut, variance, rows, columns
+            row, parts, i, mean, inverse_sigma, quaternion, density, view, cut, variance, rows, columns
         )  # fmt: skip
         if first_row > last_row:
             continue
         foot_u, part_u = row[FOOT_U], row[PART_U]
-        foot_v, part_v = row[FOOT_V], row[PART_V]
-        a11, k_, m_ = row[A11], row[K], row[M]
-        b1, b2, amplitude = row[B1], row[B2], row[AMPLITUDE]
-        c11, c12, c22 = row[C11], row[C12], row[C22]
-        per_a11 = ONE / a11
+        a11, c11, amplitude = row[A11], row[C11], row[AMPLITUDE]
         s0 = s1 = s2 = s3 = s4 = s5 = zero
         e0 = e1 = e2 = e3 = e4 = e5 = zero
         for y in range(first_row, last_row + 1):
-            dv = (np.float32(y) - foot_v) - part_v
-            centre, rest = -k_ * dv, m_ * dv * dv
-            room = (cut2 - rest) * per_a11
-            if room <= ZERO:
+            n = (y - first_row) % LANES
+            if n == 0:
+                fill_lines(lines, y, row, cut2, columns)
+            low_x, high_x, rest = lines[LOW + n], lines[HIGH + n], lines[REST + n]
+            if low_x > high_x or rest >= cut2:
                 continue
-            x0, x1 = row_span(foot_u, part_u, centre, room, columns)
-            constant = ONE + (TWO * b2 + c22 * dv) * dv
-            slope = TWO * (b1 + c12 * dv)
+            x0, x1 = int(low_x), int(high_x)
+            centre, constant, slope = lines[CENTRE + n], lines[CONSTANT + n], lines[SLOPE + n]
+            dv = (np.float32(y) - row[FOOT_V]) - row[PART_V]
             for x in range(x0, x1 + 1, LANES):
                 du = steps + ((np.float32(x) - foot_u) - part_u)
                 apart = du - centre
@@ -291,7 +290,7 @@ def backward_frames(
                 total(e0), total(e1), total(e2), total(e3), total(e4), total(e5),
             )  # fmt: skip
             pull_back(
-                i, g, mean, log_sigma, quaternion, density, view, variance,
+                i, g, parts, inverse_sigma, quaternion, density, view, variance, view_moves,
                 to_mean, to_log_sigma, to_quaternion, to_density, to_view[part],
             )  # fmt: skip
 
