@@ -26,7 +26,7 @@ TABLE_COLUMNS = 16  # one cache line
 # Where what a kernel knows of a view begins.
 SOURCE, COLUMN_STEP, ROW_STEP, PROJECTION, VOLUME, DISTANCE, CORNER = 0, 3, 6, 9, 18, 19, 20
 VIEW_NUMBERS = 23
-LARGEST_INVERSE = math.exp(-SMALLEST_LOG_SIGMA)
+LARGEST, LARGEST_INVERSE = 1e300, math.exp(-SMALLEST_LOG_SIGMA)
 
 # Infinities and NaN are looked for, so that the compiler may not leave them out of account.
 EXACT = {"fastmath": {"contract", "arcp", "nsz", "reassoc"}, **COMPILED}
@@ -72,8 +72,8 @@ def fill_row(row, parts, i, mean, inverse_sigma, quaternion, density, view, cut,
     length2 = a * a + b * b + c * c + e * e
     x, y, z = mean[i, 0] - view[0], mean[i, 1] - view[1], mean[i, 2] - view[2]
     s0, s1, s2 = inverse_sigma[i, 0], inverse_sigma[i, 1], inverse_sigma[i, 2]
-    # What is not finite makes the sum so.
-    if not math.isfinite(length2 + float(density[i]) + (x + y + z) + (s0 + s1 + s2)):
+    # What is not finite makes the sum so. numba's isfinite is a difference, which these flags let vanish.
+    if not abs(length2 + float(density[i]) + (x + y + z) + (s0 + s1 + s2)) < LARGEST:
         return 1, 0
     h2 = view[15] * x + view[16] * y + view[17] * z
     if not (math.sqrt(length2) > SMALLEST_QUATERNION and h2 * view[DISTANCE] * min(s0, s1, s2) > cut):
