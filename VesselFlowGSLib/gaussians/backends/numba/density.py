@@ -159,7 +159,7 @@ def _pairs(first, last, shapes, low, side, counts, cell_of, index, begin, member
             begin[k - first] += 1
 
 
-@kernel(inline="always", **FAST)
+@kernel(**FAST)
 def _gather(x, order, begin, end, local, middle, half):
     """The points of a cell relative to the middle of their box, in local (3, room); the middle and half the box."""
     for k in range(3):
@@ -173,7 +173,7 @@ def _gather(x, order, begin, end, local, middle, half):
             local[k, p - begin] = 0
 
 
-@kernel(inline="always", **FAST)
+@kernel(**FAST)
 def _reaches(shape, middle, half, cut, row):
     """Whether a Gaussian reaches a box; its row of the cell's table."""
     x, y, z = middle[0] - shape[MEAN], middle[1] - shape[MEAN + 1], middle[2] - shape[MEAN + 2]
@@ -183,17 +183,20 @@ def _reaches(shape, middle, half, cut, row):
     beyond_a = max(0.0, abs(a) - abs(u0) * half[0] - abs(u1) * half[1] - abs(u2) * half[2])
     beyond_b = max(0.0, abs(b) - abs(u3) * half[1] - abs(u4) * half[2])
     beyond_c = max(0.0, abs(c) - abs(u5) * half[2])
-    row[0], row[1], row[2], row[3], row[4], row[5] = u0, u1, u2, u3, u4, u5
-    row[6], row[7], row[8], row[9] = a, b, c, shape[PEAK]
+    row[0], row[1], row[2] = u0, u1, u2
+    row[3], row[4], row[5] = u3, u4, u5
+    row[6], row[7], row[8] = a, b, c
+    row[9] = shape[PEAK]
     return beyond_a * beyond_a + beyond_b * beyond_b + beyond_c * beyond_c < cut * cut
 
 
-@kernel(inline="always", **FAST)
+@kernel(**FAST)
 def _add(table, filled, local, count, room, square, sums):
     """Adds the filled rows of the table to the sums (4, room) at the points of a cell: density and gradient."""
     for p in range(0, count, LANES):
         x, y, z = load(local, p), load(local, room + p), load(local, 2 * room + p)
-        value, gx, gy, gz = load(sums, p), load(sums, room + p), load(sums, 2 * room + p), load(sums, 3 * room + p)
+        value, gx = load(sums, p), load(sums, room + p)
+        gy, gz = load(sums, 2 * room + p), load(sums, 3 * room + p)
         for j in range(filled):
             u0, u1, u2 = table[j, 0], table[j, 1], table[j, 2]
             u3, u4, u5 = table[j, 3], table[j, 4], table[j, 5]

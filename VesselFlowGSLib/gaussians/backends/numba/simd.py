@@ -13,7 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 LANES = 8
 _FLOAT, _INT = ir.FloatType(), ir.IntType(32)
@@ -57,31 +57,30 @@ def _as_lanes(context: Any, builder: Any, value: Any, kind: Any) -> Any:
     return _spread(builder, context.cast(builder, value, kind, types.float32))
 
 
-def _arithmetic(instruction: str) -> Any:
-    @intrinsic
-    def compute(typing: Any, x: Any, y: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            a, b = (_as_lanes(context, builder, v, k) for v, k in zip(arguments, signature.args, strict=True))
-            return getattr(builder, instruction)(a, b, flags=_FAST)
+def _arithmetic(symbol: Callable[..., Any], instruction: str) -> None:
+    """Teaches numba the operator for lanes with lanes, and for lanes with a scalar on either side."""
 
-        return lanes8(x, y), generate
+    @type_callable(symbol)
+    def typed(context: Any) -> Any:
+        def result(x: Any, y: Any) -> Any:
+            pair = (x, y)
+            numbers = all(k == lanes8 or isinstance(k, types.Number) for k in pair)
+            return lanes8 if numbers and lanes8 in pair else None
 
-    return compute
+        return result
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b = (_as_lanes(context, builder, v, k) for v, k in zip(arguments, signature.args, strict=True))
+        return getattr(builder, instruction)(a, b, flags=_FAST)
+
+    for pair in ((lanes8, lanes8), (lanes8, types.Number), (types.Number, lanes8)):
+        lower_builtin(symbol, *pair)(generate)
 
 
-def _overload(symbol: Callable[..., Any], compute: Any) -> None:
-    def chosen(x, y):  # numba wants the signature of the lambda
-        if isinstance(x, _Lanes8) or isinstance(y, _Lanes8):
-            return lambda x, y: compute(x, y)
-        return None
-
-    overload(symbol)(chosen)
-
-
-_overload(operator.add, _arithmetic("fadd"))
-_overload(operator.sub, _arithmetic("fsub"))
-_overload(operator.mul, _arithmetic("fmul"))
-_overload(operator.truediv, _arithmetic("fdiv"))
+_arithmetic(operator.add, "fadd")
+_arithmetic(operator.sub, "fsub")
+_arithmetic(operator.mul, "fmul")
+_arithmetic(operator.truediv, "fdiv")
 
 
 @intrinsic
