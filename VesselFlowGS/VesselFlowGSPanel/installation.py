@@ -195,9 +195,12 @@ def client_for(folder: Path, parameters: Any) -> tuple[Client, Callable[[], None
 
 
 def requirements(file: Path) -> tuple[str, ...]:
-    """The packages that requirements.txt names, as pip reads them."""
+    """The packages that requirements.txt names for this computer, as pip reads them."""
+    from packaging.requirements import Requirement
+
     lines = (line.split("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines())
-    return tuple(line for line in lines if line)
+    named = [Requirement(line) for line in lines if line]
+    return tuple(f"{one.name}{one.specifier}" for one in named if one.marker is None or one.marker.evaluate())
 
 
 def install_packages(file: Path) -> None:

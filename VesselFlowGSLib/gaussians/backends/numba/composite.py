@@ -25,7 +25,7 @@ def composite(splats: Splats, view: View, cut: float, threads: int) -> Tensor:
     mean, log_sigma, quaternion, opacity = (
         x.detach().contiguous().numpy() for x in (g.mean, g.log_sigma, g.quaternion, g.density)
     )
-    gaussians = (mean, inverse_sigmas(log_sigma), quaternion, opacity)
+    gaussians = (mean, inverse_sigmas(log_sigma, threads), quaternion, opacity)
     colour = splats.colour.detach().contiguous().numpy()
     table, spans = empty_table(len(order))
     matrix = (float(cut), PIXEL_VARIANCE, view.rows, view.columns)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from VesselFlowGSLib.gaussians.backends.numba.kernel import kernel
-from VesselFlowGSLib.gaussians.backends.numba.threads import COMPILED
+from VesselFlowGSLib.gaussians.backends.numba.threads import COMPILED, ranges, run
 from VesselFlowGSLib.gaussians.footprint import LARGEST_LOG_SIGMA, SMALLEST_LOG_SIGMA, SMALLEST_QUATERNION
 from VesselFlowGSLib.gaussians.views import View
 
@@ -52,11 +52,22 @@ _INVERSE_W, _SHAPE, _DETERMINANT, _Q = 30, 31, 34, 35
 PARTS = 36
 
 
-def inverse_sigmas(log_sigma: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(N, 3) 1/mm, of bounded size; NaN where a Gaussian is too large to be computed with."""
-    exponent = np.maximum(log_sigma.astype(np.float64), SMALLEST_LOG_SIGMA)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.where(exponent < LARGEST_LOG_SIGMA, np.exp(-exponent), np.nan)
+@kernel(**EXACT)
+def invert_sizes(first, last, log_sigma, inverse_sigma):
+    """1/mm, of bounded size, for Gaussians first ... last - 1; NaN where one is too large to be computed with."""
+    for i in range(first, last):
+        for k in range(3):
+            exponent = float(log_sigma[i, k])
+            inverse_sigma[i, k] = math.nan
+            if exponent < LARGEST_LOG_SIGMA:
+                inverse_sigma[i, k] = math.exp(-max(exponent, SMALLEST_LOG_SIGMA))
+
+
+def inverse_sigmas(log_sigma: NDArray[np.float32], threads: int) -> NDArray[np.float64]:
+    """(N, 3) for all."""
+    inverse = np.empty(log_sigma.shape)
+    run(threads, invert_sizes, ranges(len(log_sigma), threads), log_sigma, inverse)
+    return inverse
 
 
 @kernel(**EXACT)
@@ -263,14 +274,15 @@ def pull_back(
 
 
 @kernel(**EXACT)
-def fill_distances(view, rows, columns, distances):
-    """Distances from the source to the pixels (rows, at least columns), mm; what is beyond the columns is set too."""
-    for y in range(rows):
+def fill_distances(first, last, view, distances):
+    """Distances from the source to the pixels of image rows first ... last - 1, mm; columns may be more than there
+    are."""
+    for y in range(first, last):
         x0, x1 = view[20] + y * view[6], view[21] + y * view[7]
         x2 = view[22] + y * view[8]
         for x in range(distances.shape[1]):
             q0, q1, q2 = x0 + x * view[3], x1 + x * view[4], x2 + x * view[5]
-            distances[y, x] = math.sqrt(q0 * q0 + q1 * q1 + q2 * q2)
+            distances[y, x] = math.sqrt(np.float32(q0 * q0 + q1 * q1 + q2 * q2))
 
 
 def pull_back_distances(view: NDArray[np.float64], weight: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -21,6 +20,8 @@ from typing import Any
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+
+from VesselFlowGSLib.gaussians.backends.user_cache import user_cache
 
 log = logging.getLogger(__name__)
 
@@ -88,16 +89,8 @@ def _parents() -> list[Path]:
     wanted = os.environ.get("NUMBA_CACHE_DIR")
     found = [Path(wanted) / own] if wanted else []
     with contextlib.suppress(RuntimeError):  # nobody's home is known
-        found.append(_user_cache() / own)
+        found.append(user_cache() / own)
     return [*found, HERE / "__pycache__" / own]
-
-
-def _user_cache() -> Path:
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def _remove_oldest(parent: Path, kept: int) -> None:

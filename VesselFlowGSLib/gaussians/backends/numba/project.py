@@ -83,7 +83,7 @@ def _order(table: Floats, spans: NDArray[np.int32], frames: int) -> Index:
 def _distances(view: NDArray[np.float64], call: _Call) -> Floats:
     """(rows, columns + LANES) from the source to the pixels, mm."""
     distances = np.empty((call.rows, call.columns + LANES), np.float32)
-    fill_distances(view, call.rows, call.columns, distances)
+    run(call.threads, fill_distances, ranges(call.rows, call.threads), view, distances)
     return distances
 
 
@@ -169,11 +169,6 @@ def _array(x: Tensor) -> Floats:
     return values
 
 
-def _arrays(mean: Tensor, log_sigma: Tensor, quaternion: Tensor, density: Tensor) -> tuple[NDArray[Any], ...]:
-    """As the kernels take them: sizes inverted, in double precision."""
-    return _array(mean), inverse_sigmas(_array(log_sigma)), _array(quaternion), _array(density)
-
-
 class _Project(torch.autograd.Function):
     """All views: Gaussians, weights (N, T), and what the kernels know of the views (V, 23)."""
 
@@ -188,7 +183,8 @@ class _Project(torch.autograd.Function):
         vectors: Tensor,
         call: _Call,
     ) -> Tensor:
-        gaussians = _arrays(mean, log_sigma, quaternion, density)
+        sizes = inverse_sigmas(_array(log_sigma), call.threads)
+        gaussians = (_array(mean), sizes, _array(quaternion), _array(density))
         views, frames = vectors.detach().double().contiguous().numpy(), weights.shape[1]
         per_frame = _array(weights) if frames == 1 else _whole_lanes(_array(weights))
         size = (call.columns + LANES,) if frames == 1 else (call.columns, per_frame.shape[1])
@@ -198,7 +194,7 @@ class _Project(torch.autograd.Function):
         ]
         seen = images[:, :, : call.columns, None] if frames == 1 else images[..., :frames]
         result = torch.from_numpy(np.ascontiguousarray(seen))
-        ctx.call = call
+        ctx.call, ctx.sizes = call, sizes
         kept = result if ctx.needs_input_grad[5] else result.new_zeros(0)
         ctx.save_for_backward(mean, log_sigma, quaternion, density, weights, vectors, kept)
         return result
@@ -208,7 +204,8 @@ class _Project(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         *given, weights, vectors, images = ctx.saved_tensors
         call: _Call = ctx.call
-        gaussians = _arrays(*given)
+        mean, _, quaternion, density = (_array(x) for x in given)
+        gaussians = (mean, ctx.sizes, quaternion, density)
         views, frames = vectors.detach().double().contiguous().numpy(), weights.shape[1]
         per_frame = _array(weights) if frames == 1 else _whole_lanes(_array(weights))
         into = tuple(np.zeros(x.shape, np.float32) for x in given)

@@ -8,21 +8,17 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import sys
 import tempfile
-from pathlib import Path
 
 import warp as wp
+
+from VesselFlowGSLib.gaussians.backends.user_cache import user_cache
 
 
 def _cache_folder() -> str:
     """A folder for compiled kernels; one for this process alone where the user has none that can be written."""
     try:
-        if sys.platform == "win32":
-            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        else:
-            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = base / "vesselflowgs-warp"
+        folder = user_cache() / "vesselflowgs-warp"
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
         return str(folder)
