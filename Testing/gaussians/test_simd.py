@@ -52,7 +52,7 @@ def roots(x, out):
 @nb.njit
 def sums(x, out):
     out[8] = total(load(x, 3))
-    store(out, 0, totals(x))
+    store(out, 0, totals(x, 0))
 
 
 def test_arithmetic_is_that_of_the_lanes_and_scalars_are_spread():
@@ -98,8 +98,8 @@ def test_the_kernels_work_on_eight_numbers_at_a_time():
     from VesselFlowGSLib.gaussians.backends.numba.splatting import forward_one
 
     floats, distances = nb.types.Array(nb.float32, 2, "C"), nb.types.Array(nb.float32, 2, "C")
-    spans = nb.types.Array(nb.int32, 2, "C")
-    kind = (nb.int64, nb.int64, floats, spans, distances, floats, nb.int64, nb.float32)
+    spans, scratch = nb.types.Array(nb.int32, 2, "C"), nb.types.Array(nb.float32, 1, "C")
+    kind = (nb.int64, nb.int64, scratch, floats, spans, distances, floats, nb.int64, nb.float32)
     options = {k: v for k, v in forward_one.targetoptions.items() if k not in ("cache", "nopython")}
     fresh = nb.njit(**options)(forward_one.py_func)
     fresh.compile(kind)

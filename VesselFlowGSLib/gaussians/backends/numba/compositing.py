@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from VesselFlowGSLib.gaussians.backends.numba.footprint import (
     A11,
     AMPLITUDE,
     C11,
-    EXACT,
     FOOT_U,
     PART_U,
-    PARTS,
-    K,
-    M,
-    fill_row,
 )
 from VesselFlowGSLib.gaussians.backends.numba.kernel import kernel
 from VesselFlowGSLib.gaussians.backends.numba.simd import (
@@ -36,7 +29,6 @@ from VesselFlowGSLib.gaussians.backends.numba.splatting import (
     FAST,
     HALF,
     HIGH,
-    LINES,
     LOW,
     ONE,
     REST,
@@ -48,24 +40,8 @@ from VesselFlowGSLib.gaussians.splats import LARGEST_ALPHA, LEAST_TRANSMITTANCE
 DENSEST, LEAST = np.float32(LARGEST_ALPHA), np.float32(LEAST_TRANSMITTANCE)
 
 
-@kernel(**EXACT)
-def fill_splats(
-    low, high, order, mean, inverse_sigma, quaternion, opacity, view, cut, variance, rows, columns, table, spans
-):  # fmt: skip
-    """Rows low ... high - 1 of the table in this order, with the opacity at the footprint's centre as the amplitude."""
-    parts = np.empty(PARTS, np.float64)
-    for k in range(low, high):
-        row, i = table[k], order[k]
-        spans[k, 0], spans[k, 1] = fill_row(
-            row, parts, i, mean, inverse_sigma, quaternion, opacity, view, cut, variance, rows, columns
-        )  # fmt: skip
-        b_a11, b_m = variance * row[A11], variance * row[M]
-        kept = 1.0 - b_a11 - b_m - b_a11 * row[K] * row[K] + b_a11 * b_m
-        row[AMPLITUDE] = opacity[i] * math.sqrt(max(kept, 0.0))
-
-
 @kernel(**FAST)
-def lay(low, high, table, spans, order, colour, columns, cut2, planes, picture):
+def lay(low, high, scratch, table, spans, order, colour, columns, cut2, planes, picture):
     """Image rows low ... high - 1 of the picture (rows, columns, 4), from splats in the order of their depth.
 
     table and spans are in that order, colour (N, 3) is not.
@@ -73,7 +49,7 @@ def lay(low, high, table, spans, order, colour, columns, cut2, planes, picture):
     """
     stride = columns + LANES
     plane = planes.shape[1] * stride
-    steps, lines = ramp(), np.empty(LINES, np.float32)
+    steps = ramp()
     for n in range(len(table)):
         first_row, last_row = max(low, spans[n, 0]), min(high - 1, spans[n, 1])
         if first_row > last_row:
@@ -85,12 +61,12 @@ def lay(low, high, table, spans, order, colour, columns, cut2, planes, picture):
         for y in range(first_row, last_row + 1):
             k = (y - first_row) % LANES
             if k == 0:
-                fill_lines(lines, y, row, cut2, columns)
-            low_x, high_x, rest = lines[LOW + k], lines[HIGH + k], lines[REST + k]
+                fill_lines(scratch, y, row, cut2, columns)
+            low_x, high_x, rest = scratch[LOW + k], scratch[HIGH + k], scratch[REST + k]
             if low_x > high_x or rest >= cut2:
                 continue
             x0, x1 = int(low_x), int(high_x)
-            centre, constant, slope = lines[CENTRE + k], lines[CONSTANT + k], lines[SLOPE + k]
+            centre, constant, slope = scratch[CENTRE + k], scratch[CONSTANT + k], scratch[SLOPE + k]
             for x in range(x0, x1 + 1, LANES):
                 at = y * stride + x
                 left = load(planes, at + 3 * plane)

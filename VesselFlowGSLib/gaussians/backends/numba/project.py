@@ -18,20 +18,25 @@ from torch.autograd.function import once_differentiable
 from VesselFlowGSLib.gaussians.backends.numba.footprint import (
     AMPLITUDE,
     FOOT_U,
+    MOMENTS,
+    PARTS,
     VIEW_NUMBERS,
     empty_table,
     fill_distances,
     fill_table,
     inverse_sigmas,
+    pull_back,
     pull_back_distances,
+    tabulated,
     view_vector,
 )
 from VesselFlowGSLib.gaussians.backends.numba.simd import LANES
 from VesselFlowGSLib.gaussians.backends.numba.splatting import (
-    backward_frames,
-    backward_one,
+    SCRATCH,
     forward_frames,
     forward_one,
+    gather_frames,
+    gather_one,
     row_work,
 )
 from VesselFlowGSLib.gaussians.backends.numba.threads import ranges, run
@@ -44,7 +49,7 @@ Index = NDArray[np.int64]
 
 BANDS_PER_THREAD = 4  # so that threads end together
 FRAMES_WORTH_ORDER, TILE = 16, 16  # frames; pixels
-GAUSSIANS_PER_PART = 512  # of the sums over Gaussians, which must not hang on the number of threads
+GAUSSIANS_PER_PART = 1024  # whose tables stay in the cache; sums over them must not hang on the number of threads
 
 
 @dataclass(frozen=True)
@@ -87,19 +92,22 @@ def _distances(view: NDArray[np.float64], call: _Call) -> Floats:
     return distances
 
 
+def _scratch() -> Floats:
+    return np.zeros(SCRATCH, np.float32)
+
+
 def _forward(
     gaussians: tuple[NDArray[Any], ...], weights: Floats, view: NDArray[np.float64], call: _Call, image: Floats
 ) -> Index:
     """Adds one view to its image, (rows, columns + LANES) or (rows, columns, T); returns the order of the Gaussians."""
-    table, spans = empty_table(len(weights))
-    matrix = (call.cut, call.variance, call.rows, call.columns)
-    run(call.threads, fill_table, ranges(len(weights), call.threads), *gaussians, view, *matrix, table, spans)
-    bands, cut2 = _bands(table, spans, call), np.float32(call.cut**2)
-    distances = _distances(view, call)
+    order = np.arange(len(weights))
+    table, spans = tabulated(order, gaussians, view, (call.cut, call.variance, call.rows, call.columns), call.threads)
+    bands = [(low, high, _scratch()) for low, high in _bands(table, spans, call)]
+    distances, cut2 = _distances(view, call), np.float32(call.cut**2)
     if image.ndim == 2:
         table[:, AMPLITUDE] *= weights[:, 0]
         run(call.threads, forward_one, bands, table, spans, distances, image, call.columns, cut2)
-        return np.arange(0)
+        return order
     order = _order(table, spans, weights.shape[1])
     run(call.threads, forward_frames, bands, table, spans, order, distances, weights, image, call.columns, cut2)
     return order
@@ -122,27 +130,32 @@ def _backward(
     gradient like the image of `_forward`; geometry, view_moves: whether more than the weights' gradient is wanted, and
     the view's.
     """
-    parts = ranges(len(weights), -(-len(weights) // GAUSSIANS_PER_PART))
-    jobs = [(low, high, k) for k, (low, high) in enumerate(parts)]
+    parts = ranges(len(order), -(-len(order) // GAUSSIANS_PER_PART))
     to_view = np.zeros((len(parts), VIEW_NUMBERS))
-    shared = (*gaussians, view, call.cut, call.variance, call.rows, call.columns, _distances(view, call), gradient)
-    if gradient.ndim == 2:
-        of_one = np.ascontiguousarray(weights[:, 0]), to_weights[:, 0]
-        run(call.threads, backward_one, jobs, *shared, *of_one, geometry, view_moves, *into, to_view)
-    else:
-        run(
-            call.threads,
-            backward_frames,
-            jobs,
-            order,
-            *shared,
-            weights,
-            to_weights,
-            geometry,
-            view_moves,
-            *into,
-            to_view,
-        )
+    distances, cut2 = _distances(view, call), np.float32(call.cut**2)
+    matrix = (call.cut, call.variance, call.rows, call.columns)
+
+    def work(low: int, high: int, part: int) -> None:
+        chosen, scratch = order[low:high], _scratch()
+        (table, spans), kept = empty_table(high - low), np.empty((high - low, PARTS))
+        moments = np.zeros((high - low, MOMENTS), np.float32)
+        fill_table(chosen, *gaussians, view, *matrix, table, spans, kept)
+        if gradient.ndim == 2:
+            gather_one(scratch, table, spans, distances, gradient, call.columns, cut2, moments)
+            to_weights[chosen, 0] += table[:, AMPLITUDE] * moments[:, 0]
+            moments *= weights[chosen]
+        else:
+            gather_frames(
+                scratch, table, spans, chosen, distances, gradient, weights, call.columns, cut2, geometry, to_weights,
+                moments,
+            )  # fmt: skip
+        if geometry:
+            pull_back(
+                chosen, table, spans, kept, moments, *gaussians[1:], view, call.variance, view_moves, *into,
+                to_view[part],
+            )  # fmt: skip
+
+    run(call.threads, work, [(low, high, k) for k, (low, high) in enumerate(parts)])
     return np.asarray(to_view.sum(0))
 
 

@@ -228,15 +228,14 @@ def total(typing: Any, x: Any) -> Any:
 
 
 @intrinsic
-def totals(typing: Any, array: Any) -> Any:
-    """The sums of eight times eight elements of a flat array: lane k holds that of elements 8 k ... 8 k + 7."""
+def totals(typing: Any, array: Any, offset: Any) -> Any:
+    """The sums of eight times eight elements from a flat offset: lane k holds that of elements 8 k ... 8 k + 7."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        begin = _pointer(context, builder, signature.args[0], arguments[0], arguments[1], signature.args[1])
         rows = []
         for k in (0, 4, 2, 6, 1, 5, 3, 7):  # the rounds leave the rows in bit-reversed order
-            at = builder.bitcast(builder.gep(data, [ir.Constant(ir.IntType(64), k * LANES)]), _FLOATS.as_pointer())
-            rows.append(builder.load(at, align=4))
+            rows.append(builder.load(builder.gep(begin, [ir.Constant(_INT, k)]), align=4))
         # Each round adds the halves of two rows side by side, until one row is left.
         width = LANES // 2
         while width:
@@ -258,4 +257,4 @@ def totals(typing: Any, array: Any) -> Any:
             rows, width = joined, width // 2
         return rows[0]
 
-    return lanes8(array), generate
+    return lanes8(array, offset), generate
