@@ -125,11 +125,22 @@ def forward_frames(low, high, scratch, table, spans, order, distances, weights, 
                 exponent = (apart * apart * a11 + rest) * inverse
                 value = load(distances, y * stride + x) * root(inverse)
                 value = value * exponential(at_most(exponent, -DEEPEST) * -HALF)
-                store(scratch, VALUES, value * amplitude)
-                for k in range(min(LANES, x1 + 1 - x)):
-                    at = (y * columns + x + k) * frames
+                # Four pixels at a time. Where fewer are left the last one gets nothing once more.
+                count = min(LANES, x1 + 1 - x)
+                store(scratch, VALUES, first(value * amplitude, count - 1))
+                for k in range(0, LANES, 4):
+                    at0 = (y * columns + x + min(k, count - 1)) * frames
+                    at1 = (y * columns + x + min(k + 1, count - 1)) * frames
+                    at2 = (y * columns + x + min(k + 2, count - 1)) * frames
+                    at3 = (y * columns + x + min(k + 3, count - 1)) * frames
+                    v0, v1 = scratch[VALUES + k], scratch[VALUES + k + 1]
+                    v2, v3 = scratch[VALUES + k + 2], scratch[VALUES + k + 3]
                     for t in range(0, frames, LANES):
-                        store(image, at + t, load(image, at + t) + load(weights, i * frames + t) * scratch[VALUES + k])
+                        w = load(weights, i * frames + t)
+                        store(image, at0 + t, load(image, at0 + t) + w * v0)
+                        store(image, at1 + t, load(image, at1 + t) + w * v1)
+                        store(image, at2 + t, load(image, at2 + t) + w * v2)
+                        store(image, at3 + t, load(image, at3 + t) + w * v3)
 
 
 @kernel(**FAST)
@@ -234,17 +245,19 @@ def gather_frames(
                 # are left the last one is read again, with nothing.
                 count = min(LANES, x1 + 1 - x)
                 store(scratch, VALUES, first(value * amplitude, count - 1))
-                for k in range(0, count, 4):
-                    at0, at1 = (y * columns + x + k) * frames, (y * columns + x + min(k + 1, count - 1)) * frames
+                for k in range(0, LANES, 4):
+                    at0 = (y * columns + x + min(k, count - 1)) * frames
+                    at1 = (y * columns + x + min(k + 1, count - 1)) * frames
                     at2 = (y * columns + x + min(k + 2, count - 1)) * frames
                     at3 = (y * columns + x + min(k + 3, count - 1)) * frames
+                    v0, v1 = scratch[VALUES + k], scratch[VALUES + k + 1]
+                    v2, v3 = scratch[VALUES + k + 2], scratch[VALUES + k + 3]
                     f0 = f1 = f2 = f3 = zero
                     for t in range(i * frames, (i + 1) * frames, LANES):
                         w, of_pixels = load(weights, t), load(to_weights, t)
                         g0, g1 = load(gradient, at0), load(gradient, at1)
                         g2, g3 = load(gradient, at2), load(gradient, at3)
-                        of_pixels = of_pixels + g0 * scratch[VALUES + k] + g1 * scratch[VALUES + k + 1]
-                        store(to_weights, t, of_pixels + (g2 * scratch[VALUES + k + 2] + g3 * scratch[VALUES + k + 3]))
+                        store(to_weights, t, (of_pixels + g0 * v0 + g1 * v1) + (g2 * v2 + g3 * v3))
                         f0, f1 = f0 + g0 * w, f1 + g1 * w
                         f2, f3 = f2 + g2 * w, f3 + g3 * w
                         at0, at1 = at0 + LANES, at1 + LANES
