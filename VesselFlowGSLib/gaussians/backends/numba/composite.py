@@ -35,10 +35,10 @@ def composite(splats: Splats, view: View, cut: float, threads: int) -> Tensor:
     mean, log_sigma, quaternion, opacity = (
         x.detach().contiguous().numpy() for x in (g.mean, g.log_sigma, g.quaternion, g.density)
     )
-    gaussians = (mean, inverse_sigmas(log_sigma, threads), quaternion, opacity)
-    colour = splats.colour.detach().contiguous().numpy()
+    gaussians = [x[order] for x in (mean, inverse_sigmas(log_sigma, threads), quaternion, opacity)]
+    colour = splats.colour.detach().contiguous().numpy()[order]
     matrix = (float(cut), PIXEL_VARIANCE, view.rows, view.columns)
-    table, spans = tabulated(order, gaussians, view_vector(view).numpy(), matrix, threads)
+    table, spans = tabulated(gaussians, view_vector(view).numpy(), matrix, threads)
     table[:, AMPLITUDE] = opacity[order] * np.sqrt(_kept(table))
 
     planes = np.zeros((4, view.rows, view.columns + LANES), np.float32)
@@ -47,7 +47,7 @@ def composite(splats: Splats, view: View, cut: float, threads: int) -> Tensor:
     parts = max(-(-view.rows // BAND_ROWS), threads * BANDS_PER_THREAD if threads > 1 else 1)
     bands = ranges(view.rows, parts)
     jobs = [(low, high, np.zeros(SCRATCH, np.float32)) for low, high in bands]
-    run(threads, lay, jobs, table, spans, order, colour, view.columns, np.float32(cut**2), planes, picture)
+    run(threads, lay, jobs, table, spans, colour, view.columns, np.float32(cut**2), planes, picture)
     return torch.from_numpy(picture)
 
 

@@ -41,10 +41,10 @@ DENSEST, LEAST = np.float32(LARGEST_ALPHA), np.float32(LEAST_TRANSMITTANCE)
 
 
 @kernel(**FAST)
-def lay(low, high, scratch, table, spans, order, colour, columns, cut2, planes, picture):
+def lay(low, high, scratch, table, spans, colour, columns, cut2, planes, picture):
     """Image rows low ... high - 1 of the picture (rows, columns, 4), from splats in the order of their depth.
 
-    table and spans are in that order, colour (N, 3) is not.
+    table, spans and colour (N, 3) are in that order.
     planes (4, rows, columns + LANES): red, green, blue, all zero, and what is left of the light, all one.
     """
     stride = columns + LANES
@@ -54,10 +54,10 @@ def lay(low, high, scratch, table, spans, order, colour, columns, cut2, planes, 
         first_row, last_row = max(low, spans[n, 0]), min(high - 1, spans[n, 1])
         if first_row > last_row:
             continue
-        row, i = table[n], order[n]
+        row = table[n]
         foot_u, part_u = row[FOOT_U], row[PART_U]
         a11, c11, opacity = row[A11], row[C11], row[AMPLITUDE]
-        red, green, blue = colour[i, 0], colour[i, 1], colour[i, 2]
+        red, green, blue = colour[n, 0], colour[n, 1], colour[n, 2]
         for y in range(first_row, last_row + 1):
             k = (y - first_row) % LANES
             if k == 0:

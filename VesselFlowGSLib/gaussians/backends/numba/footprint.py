@@ -8,6 +8,7 @@ completed, num = A11 (du + k dv)^2 + m dv^2 with k = A12 / A11, m = det A / A11.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -73,17 +74,15 @@ def inverse_sigmas(log_sigma: NDArray[np.float32], threads: int) -> NDArray[np.f
 
 
 @kernel(**EXACT)
-def fill_table(
-    order, mean, inverse_sigma, quaternion, density, view, cut, variance, rows, columns, table, spans, parts
-):
-    """The table (n, 16) of the Gaussians order (n,), and the first and last image row that each footprint touches.
+def fill_table(mean, inverse_sigma, quaternion, density, view, cut, variance, rows, columns, table, spans, parts):
+    """The table (n, 16) of n Gaussians, and the first and last image row that each footprint touches.
 
     spans (n, 2), 1 and 0 where there is none. parts: what a row was made of, for `pull_back`, (n, PARTS), or (1, PARTS)
     where that is not wanted.
     """
-    for n in range(len(order)):
-        i, row, part = order[n], table[n], parts[min(n, len(parts) - 1)]
-        spans[n, 0], spans[n, 1] = 1, 0
+    for i in range(len(mean)):
+        row, part = table[i], parts[min(i, len(parts) - 1)]
+        spans[i, 0], spans[i, 1] = 1, 0
         for j in range(TABLE_COLUMNS):
             row[j] = 0.0
         a, b = float(quaternion[i, 0]), float(quaternion[i, 1])
@@ -146,26 +145,26 @@ def fill_table(
         part[_C2], part[_C2 + 1], part[_C2 + 2] = d0, d1, d2
         part[_SHAPE], part[_SHAPE + 1], part[_SHAPE + 2] = a11, a12, a22
         part[_INVERSE_W], part[_DETERMINANT], part[_Q] = inverse, determinant, q
-        spans[n, 0] = int(max(0.0, math.ceil(v - half_v)))
-        spans[n, 1] = int(min(rows - 1.0, math.floor(v + half_v)))
+        spans[i, 0] = int(max(0.0, math.ceil(v - half_v)))
+        spans[i, 1] = int(min(rows - 1.0, math.floor(v + half_v)))
 
 
 @kernel(**EXACT)
 def pull_back(
-    order, table, spans, parts, moments, inverse_sigma, quaternion, density, view, variance, view_moves,
+    table, spans, parts, moments, inverse_sigma, quaternion, density, view, variance, view_moves,
     to_mean, to_log_sigma, to_quaternion, to_density, to_view,
 ):  # fmt: skip
-    """Adds what the moments (n, 16) over the footprints of the Gaussians order (n,) mean for them, and for the view.
+    """Adds what the moments (n, 16) over the footprints of n Gaussians mean for them, and for the view.
 
     With g the gradient of the image, v = |q| den^-1/2 exp(-m / 2) g, t = v / den and e = t (m - 1) the moments are the
     sums over the pixels of v; t (du, dv, du^2, du dv, dv^2); e (1, du, dv, du^2, du dv, dv^2).
     to_view (23,), if it moves: source, steps, projection, volume.
     """
     g = np.empty(11, np.float64)
-    for n in range(len(order)):
-        if spans[n, 0] > spans[n, 1]:
+    for i in range(len(table)):
+        if spans[i, 0] > spans[i, 1]:
             continue
-        i, row, part, s = order[n], table[n], parts[n], moments[n]
+        row, part, s = table[i], parts[i], moments[i]
         # The footprint: u, v, A11, A12, A22, B1, B2, C11, C12, C22, a.
         a, b11 = float(row[AMPLITUDE]), float(row[A11])
         b12 = row[K] * b11
@@ -332,18 +331,18 @@ def empty_table(count: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 
 def tabulated(
-    order: NDArray[np.int64],
-    gaussians: tuple[NDArray[Any], ...],
+    gaussians: Sequence[NDArray[Any]],
     view: NDArray[np.float64],
     matrix: tuple[float, float, int, int],
     threads: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """The table of the Gaussians in this order, and the image rows that each touches; matrix as `fill_table` has it."""
-    table, spans = empty_table(len(order))
-    jobs = [(order[a:b], table[a:b], spans[a:b]) for a, b in ranges(len(order), threads)]
+    """The table of the Gaussians, and the image rows that each touches; matrix: cut, variance, rows, columns."""
+    count = len(gaussians[0])
+    table, spans = empty_table(count)
 
-    def work(chosen: NDArray[np.int64], rows: NDArray[np.float32], touched: NDArray[np.int32]) -> None:
-        fill_table(chosen, *gaussians, view, *matrix, rows, touched, np.empty((1, PARTS)))
+    def work(low: int, high: int) -> None:
+        some = (x[low:high] for x in gaussians)
+        fill_table(*some, view, *matrix, table[low:high], spans[low:high], np.empty((1, PARTS)))
 
-    run(threads, work, jobs)
+    run(threads, work, ranges(count, threads))
     return table, spans

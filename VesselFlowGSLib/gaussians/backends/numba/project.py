@@ -6,6 +6,7 @@ image's gradient over each footprint. So nothing is locked, sorted, or summed in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ from VesselFlowGSLib.gaussians.views import Views
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.int64]
+Arrays = Sequence[NDArray[Any]]
 
 BANDS_PER_THREAD = 4  # so that threads end together
 FRAMES_WORTH_ORDER, TILE = 16, 16  # frames; pixels
@@ -62,6 +64,14 @@ class _Call:
     variance: float
     threads: int
 
+    @property
+    def matrix(self) -> tuple[float, float, int, int]:
+        return self.cut, self.variance, self.rows, self.columns
+
+    @property
+    def cut2(self) -> np.float32:
+        return np.float32(self.cut**2)
+
 
 def _bands(table: Floats, spans: NDArray[np.int32], call: _Call) -> list[tuple[int, int]]:
     """Ranges of image rows that cost about the same."""
@@ -76,10 +86,10 @@ def _bands(table: Floats, spans: NDArray[np.int32], call: _Call) -> list[tuple[i
     return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
-def _order(table: Floats, spans: NDArray[np.int32], frames: int) -> Index:
+def _order(table: Floats, spans: NDArray[np.int32], frames: int) -> Index | None:
     """The Gaussians tile by tile: with many frames a pixel is long, and neighbours find it in the cache."""
     if frames < FRAMES_WORTH_ORDER:
-        return np.arange(len(table))
+        return None
     column = np.clip(table[:, FOOT_U], 0, 1 << 20).astype(np.int64) // TILE
     row = spans[:, 0].astype(np.int64) // TILE
     return np.argsort((row << 32) + column, kind="stable")
@@ -96,67 +106,76 @@ def _scratch() -> Floats:
     return np.zeros(SCRATCH, np.float32)
 
 
-def _forward(
-    gaussians: tuple[NDArray[Any], ...], weights: Floats, view: NDArray[np.float64], call: _Call, image: Floats
-) -> Index:
+def _forward(gaussians: Arrays, weights: Floats, view: NDArray[np.float64], call: _Call, image: Floats) -> Index | None:
     """Adds one view to its image, (rows, columns + LANES) or (rows, columns, T); returns the order of the Gaussians."""
-    order = np.arange(len(weights))
-    table, spans = tabulated(order, gaussians, view, (call.cut, call.variance, call.rows, call.columns), call.threads)
+    table, spans = tabulated(gaussians, view, call.matrix, call.threads)
     bands = [(low, high, _scratch()) for low, high in _bands(table, spans, call)]
-    distances, cut2 = _distances(view, call), np.float32(call.cut**2)
+    distances, order = _distances(view, call), _order(table, spans, weights.shape[1])
     if image.ndim == 2:
         table[:, AMPLITUDE] *= weights[:, 0]
-        run(call.threads, forward_one, bands, table, spans, distances, image, call.columns, cut2)
+        run(call.threads, forward_one, bands, table, spans, distances, image, call.columns, call.cut2)
         return order
-    order = _order(table, spans, weights.shape[1])
-    run(call.threads, forward_frames, bands, table, spans, order, distances, weights, image, call.columns, cut2)
+    if order is not None:
+        table, spans, weights = _taken(order, (table, spans, weights))
+    run(call.threads, forward_frames, bands, table, spans, distances, weights, image, call.columns, call.cut2)
     return order
 
 
 def _backward(
-    gaussians: tuple[NDArray[Any], ...],
+    gaussians: Arrays,
     weights: Floats,
     view: NDArray[np.float64],
     call: _Call,
     gradient: Floats,
-    order: Index,
     geometry: bool,
     view_moves: bool,
-    into: tuple[Floats, ...],
-    to_weights: Floats,
+    into: Arrays,
 ) -> NDArray[np.float64]:
     """Adds the adjoint of one view to the gradients; returns what the view's numbers get (23,), distances left out.
 
     gradient like the image of `_forward`; geometry, view_moves: whether more than the weights' gradient is wanted, and
-    the view's.
+    the view's; into: of the Gaussians and the weights.
     """
-    parts = ranges(len(order), -(-len(order) // GAUSSIANS_PER_PART))
-    to_view = np.zeros((len(parts), VIEW_NUMBERS))
-    distances, cut2 = _distances(view, call), np.float32(call.cut**2)
-    matrix = (call.cut, call.variance, call.rows, call.columns)
+    parts = ranges(len(weights), -(-len(weights) // GAUSSIANS_PER_PART))
+    to_view, distances = np.zeros((len(parts), VIEW_NUMBERS)), _distances(view, call)
 
     def work(low: int, high: int, part: int) -> None:
-        chosen, scratch = order[low:high], _scratch()
+        mean, *shape = (x[low:high] for x in gaussians)
+        *to_gaussians, to_weights = (x[low:high] for x in into)
         (table, spans), kept = empty_table(high - low), np.empty((high - low, PARTS))
         moments = np.zeros((high - low, MOMENTS), np.float32)
-        fill_table(chosen, *gaussians, view, *matrix, table, spans, kept)
+        fill_table(mean, *shape, view, *call.matrix, table, spans, kept)
+        given = (_scratch(), table, spans, distances, gradient)
         if gradient.ndim == 2:
-            gather_one(scratch, table, spans, distances, gradient, call.columns, cut2, moments)
-            to_weights[chosen, 0] += table[:, AMPLITUDE] * moments[:, 0]
-            moments *= weights[chosen]
+            gather_one(*given, call.columns, call.cut2, moments)
+            to_weights[:, 0] += table[:, AMPLITUDE] * moments[:, 0]
+            moments *= weights[low:high]
         else:
-            gather_frames(
-                scratch, table, spans, chosen, distances, gradient, weights, call.columns, cut2, geometry, to_weights,
-                moments,
-            )  # fmt: skip
+            gather_frames(*given, weights[low:high], call.columns, call.cut2, geometry, to_weights, moments)
         if geometry:
             pull_back(
-                chosen, table, spans, kept, moments, *gaussians[1:], view, call.variance, view_moves, *into,
-                to_view[part],
+                table, spans, kept, moments, *shape, view, call.variance, view_moves, *to_gaussians, to_view[part]
             )  # fmt: skip
 
     run(call.threads, work, [(low, high, k) for k, (low, high) in enumerate(parts)])
     return np.asarray(to_view.sum(0))
+
+
+def _backward_in_order(order: Index | None, gaussians: Arrays, weights: Floats, into: Arrays, **rest: Any) -> Any:
+    """`_backward` of the Gaussians in this order, so that neighbours in the image are neighbours in memory."""
+    if order is None:
+        return _backward(gaussians, weights, into=into, **rest)
+    ordered, *taken = [np.zeros_like(x) for x in into], *_taken(order, (*gaussians, weights))
+    to_view = _backward(taken[:-1], taken[-1], into=ordered, **rest)
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    for x, values in zip(into, _taken(back, ordered), strict=True):
+        x += values
+    return to_view
+
+
+def _taken(order: Index, arrays: Arrays) -> list[NDArray[Any]]:
+    return [x.take(order, axis=0) for x in arrays]
 
 
 def _whole_lanes(values: Floats) -> Floats:
@@ -226,8 +245,9 @@ class _Project(torch.autograd.Function):
         moves, geometry = ctx.needs_input_grad[5], any(ctx.needs_input_grad[k] for k in (0, 1, 2, 3, 5))
         padded, to_views = _padded(_array(gradient), frames), np.zeros(views.shape)
         for k, (view, order) in enumerate(zip(views, ctx.orders, strict=True)):
-            to_views[k] = _backward(
-                gaussians, per_frame, view, call, padded[k], order, geometry, moves, into, to_weights
+            to_views[k] = _backward_in_order(
+                order, gaussians, per_frame, (*into, to_weights), view=view, call=call, gradient=padded[k],
+                geometry=geometry, view_moves=moves,
             )  # fmt: skip
             if moves:
                 squared = _distances(view, call)[:, : call.columns].astype(np.float64) ** 2

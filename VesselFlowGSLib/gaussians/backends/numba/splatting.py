@@ -99,10 +99,10 @@ def forward_one(low, high, scratch, table, spans, distances, image, columns, cut
 
 
 @kernel(**FAST)
-def forward_frames(low, high, scratch, table, spans, order, distances, weights, image, columns, cut2):
+def forward_frames(low, high, scratch, table, spans, distances, weights, image, columns, cut2):
     """Adds weights (N, T) into image rows low ... high - 1 of (rows, columns, T), T a multiple of LANES."""
     stride, frames, steps = columns + LANES, weights.shape[1], ramp()
-    for i in order:
+    for i in range(len(table)):
         first_row, last_row = max(low, spans[i, 0]), min(high - 1, spans[i, 1])
         if first_row > last_row:
             continue
@@ -166,11 +166,11 @@ def _store_moments(scratch, moments, n, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, 
 def gather_one(scratch, table, spans, distances, gradient, columns, cut2, moments):
     """The moments (n, 16) of an image's gradient over the footprints of a table; see `pull_back`."""
     stride, steps, zero = columns + LANES, ramp(), spread(np.float32(0))
-    for n in range(len(table)):
-        first_row, last_row = spans[n, 0], spans[n, 1]
+    for i in range(len(table)):
+        first_row, last_row = spans[i, 0], spans[i, 1]
         if first_row > last_row:
             continue
-        row = table[n]
+        row = table[i]
         foot_u, part_u = row[FOOT_U], row[PART_U]
         a11, c11 = row[A11], row[C11]
         s0 = s1 = s2 = s3 = s4 = s5 = zero
@@ -205,22 +205,24 @@ def gather_one(scratch, table, spans, distances, gradient, columns, cut2, moment
             s3, s4, s5 = s3 + t2, s4 + t1 * dv, s5 + t0 * (dv * dv)
             e0, e1, e2 = e0 + m0, e1 + m1, e2 + m0 * dv
             e3, e4, e5 = e3 + m2, e4 + m1 * dv, e5 + m0 * (dv * dv)
-        _store_moments(scratch, moments, n, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, e4, e5)
+        _store_moments(scratch, moments, i, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, e4, e5)
 
 
 @kernel(**FAST)
 def gather_frames(
-    scratch, table, spans, order, distances, gradient, weights, columns, cut2, geometry, to_weights, moments
+    scratch, table, spans, distances, gradient, weights, columns, cut2, geometry, to_weights, moments
 ):  # fmt: skip
-    """The same for frames (rows, columns, T) of the Gaussians order (n,), whose weights are (N, T), and what their
-    gradient means for the weights. geometry: whether the moments are wanted."""
+    """The same for frames (rows, columns, T) and weights (n, T), and what the gradient means for the weights.
+
+    geometry: whether the moments are wanted.
+    """
     stride, frames = columns + LANES, weights.shape[1]
     steps, zero = ramp(), spread(np.float32(0))
-    for n in range(len(table)):
-        first_row, last_row = spans[n, 0], spans[n, 1]
+    for i in range(len(table)):
+        first_row, last_row = spans[i, 0], spans[i, 1]
         if first_row > last_row:
             continue
-        i, row = order[n], table[n]
+        row = table[i]
         foot_u, part_u = row[FOOT_U], row[PART_U]
         a11, c11, amplitude = row[A11], row[C11], row[AMPLITUDE]
         s0 = s1 = s2 = s3 = s4 = s5 = zero
@@ -276,7 +278,7 @@ def gather_frames(
                     e0, e1, e2 = e0 + m, e1 + md, e2 + m * dv
                     e3, e4, e5 = e3 + md * du, e4 + md * dv, e5 + m * (dv * dv)
         if geometry:
-            _store_moments(scratch, moments, n, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, e4, e5)
+            _store_moments(scratch, moments, i, s0, s1, s2, s3, s4, s5, e0, e1, e2, e3, e4, e5)
 
 
 @kernel(**COMPILED)
