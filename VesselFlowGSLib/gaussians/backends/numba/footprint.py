@@ -69,7 +69,7 @@ def invert_sizes(first, last, log_sigma, inverse_sigma):
 def inverse_sigmas(log_sigma: NDArray[np.float32], threads: int) -> NDArray[np.float64]:
     """(N, 3) for all."""
     inverse = np.empty(log_sigma.shape)
-    run(threads, invert_sizes, ranges(len(log_sigma), threads), log_sigma, inverse)
+    run(threads, invert_sizes, ranges(len(log_sigma), threads, 10_000), log_sigma, inverse)
     return inverse
 
 
@@ -344,5 +344,5 @@ def tabulated(
         some = (x[low:high] for x in gaussians)
         fill_table(*some, view, *matrix, table[low:high], spans[low:high], np.empty((1, PARTS)))
 
-    run(threads, work, ranges(count, threads))
+    run(threads, work, ranges(count, threads, 2000))
     return table, spans

@@ -6,6 +6,7 @@ image's gradient over each footprint. So nothing is locked, sorted, or summed in
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,9 +50,9 @@ Floats = NDArray[np.float32]
 Index = NDArray[np.int64]
 Arrays = Sequence[NDArray[Any]]
 
-BANDS_PER_THREAD = 4  # so that threads end together
+BANDS_PER_THREAD = 4  # so that threads end together; footprints on an edge are taken twice
 FRAMES_WORTH_ORDER, TILE = 16, 16  # frames; pixels
-GAUSSIANS_PER_PART = 1024  # whose tables stay in the cache; sums over them must not hang on the number of threads
+GAUSSIANS_PER_PART = 2048  # whose tables stay in the cache; sums over them must not hang on the number of threads
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _order(table: Floats, spans: NDArray[np.int32], frames: int) -> Index | None
 def _distances(view: NDArray[np.float64], call: _Call) -> Floats:
     """(rows, columns + LANES) from the source to the pixels, mm."""
     distances = np.empty((call.rows, call.columns + LANES), np.float32)
-    run(call.threads, fill_distances, ranges(call.rows, call.threads), view, distances)
+    run(call.threads, fill_distances, ranges(call.rows, call.threads, 256), view, distances)
     return distances
 
 
@@ -138,12 +139,15 @@ def _backward(
     """
     parts = ranges(len(weights), -(-len(weights) // GAUSSIANS_PER_PART))
     to_view, distances = np.zeros((len(parts), VIEW_NUMBERS)), _distances(view, call)
+    own, most = threading.local(), max(high - low for low, high in parts)
 
     def work(low: int, high: int, part: int) -> None:
         mean, *shape = (x[low:high] for x in gaussians)
         *to_gaussians, to_weights = (x[low:high] for x in into)
-        (table, spans), kept = empty_table(high - low), np.empty((high - low, PARTS))
-        moments = np.zeros((high - low, MOMENTS), np.float32)
+        if not hasattr(own, "room"):  # once a thread: memory that is new again and again is slow, and shared
+            own.room = (*empty_table(most), np.empty((most, PARTS)), np.empty((most, MOMENTS), np.float32))
+        table, spans, kept, moments = (x[: high - low] for x in own.room)
+        moments[:] = 0
         fill_table(mean, *shape, view, *call.matrix, table, spans, kept)
         given = (_scratch(), table, spans, distances, gradient)
         if gradient.ndim == 2:

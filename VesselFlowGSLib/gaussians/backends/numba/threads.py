@@ -26,8 +26,9 @@ def run(threads: int, kernel: Callable[..., None], parts: Sequence[tuple[Any, ..
         done.result()
 
 
-def ranges(count: int, parts: int) -> list[tuple[int, int]]:
-    """Half-open ranges that divide `count` into nearly equal parts, none empty."""
-    parts = max(1, min(parts, count))
+def ranges(count: int, parts: int, least: int = 1) -> list[tuple[int, int]]:
+    """Half-open ranges that divide `count` into nearly equal parts of at least so many: handing one to a thread costs
+    0.1 ms."""
+    parts = max(1, min(parts, count // least))
     edges = [count * k // parts for k in range(parts + 1)]
     return list(zip(edges[:-1], edges[1:], strict=True))
