@@ -1,5 +1,5 @@
 # make demo    sets up .venv, then reconstructs the bundled sample study into demo-result
-# make demo-picture    the demo's report, as the docs show it
+# make demo-picture    the demo's report and its Gaussians, as the docs show them
 # make screenshots    the README's pictures of the panel and of Slicer's views, along its tutorial
 # make test    sets up .venv, then runs the whole test suite (one test: make test TESTS=Testing/cli/test_cli.py)
 # make lint    ruff, mypy, and the order of the packages
@@ -28,6 +28,7 @@ demo: environment
 
 demo-picture: demo
 	cp demo-result/report.png Resources/screenshots/demo.png
+	.venv/bin/python -m VesselFlowGSLib render demo-result -o Resources/screenshots/gaussians.png --as gaussians
 
 screenshots: environment
 	.venv/bin/python Resources/Setup/draw_screenshots.py
