@@ -64,7 +64,7 @@ def test_another_attenuation_alone_moves_nothing():
     lumen = TUBES["straight"]
     cloud = start_cloud(lumen, 1.0, FINE, shell=True).cloud
     shift = wall_shift(lumen, cloud, replace(cloud, attenuation=0.3 * cloud.attenuation), SETTINGS)
-    assert np.abs(shift.shift_mm).max() < 1e-9
+    assert np.abs(shift.shift_mm).max() < 1e-6  # a nanometre: the density is in single precision
 
 
 def test_the_wall_moves_only_where_the_cloud_did():

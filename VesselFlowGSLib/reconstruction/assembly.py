@@ -125,7 +125,7 @@ def geometry_words(lumen: Lumen, words: Mapping[str, Any]) -> dict[str, Any]:
 
 def provenance(study: Study, settings: ReconstructionSettings) -> dict[str, Any]:
     """Inputs, settings, versions, seed and backend of a result; no patient identifiers."""
-    packages = ("numpy", "scipy", "torch", "vtk", "SimpleITK", "pydicom", "scikit-image")
+    packages = ("numpy", "scipy", "torch", "numba", "vtk", "SimpleITK", "pydicom", "scikit-image")
     versions = {"vesselflowgs": __version__, "python": platform.python_version()}
     for package in packages:
         try:
