@@ -196,7 +196,10 @@ def client_for(folder: Path, parameters: Any) -> tuple[Client, Callable[[], None
 
 def requirements(file: Path) -> tuple[str, ...]:
     """The packages that requirements.txt names for this computer, as pip reads them."""
-    from packaging.requirements import Requirement
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # nothing of Slicer 5.10 needs it by itself; pip has its own
+        from pip._vendor.packaging.requirements import Requirement
 
     lines = (line.split("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines())
     named = [Requirement(line) for line in lines if line]

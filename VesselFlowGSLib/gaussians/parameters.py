@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
+
+
+def fit_the_means(what: str, of: Any, **wanted: tuple[int, ...]) -> None:
+    """Raises ValueError unless the tensors of those names have one row a mean, of these shapes, and are alike."""
+    for name, shape in wanted.items():
+        value, full = getattr(of, name), (len(of.mean), *shape)
+        if tuple(value.shape) != full:
+            raise ValueError(f"{what}: {name} is {tuple(value.shape)} and must fit the means: {full}.")
+        if value.dtype != of.mean.dtype or value.device != of.mean.device:
+            raise ValueError(f"{what}: {name} must have the precision and the device of the means.")
 
 
 @dataclass(frozen=True)
@@ -29,14 +40,7 @@ class Parameters:
     density: Tensor
 
     def __post_init__(self) -> None:
-        n = len(self.mean)
-        wanted = {"mean": (n, 3), "log_sigma": (n, 3), "quaternion": (n, 4), "density": (n,)}
-        for name, shape in wanted.items():
-            value = getattr(self, name)
-            if tuple(value.shape) != shape:
-                raise ValueError(f"Gaussians: {name} is {tuple(value.shape)} and must fit the means: {shape}.")
-            if value.dtype != self.mean.dtype or value.device != self.mean.device:
-                raise ValueError(f"Gaussians: {name} must have the precision and the device of the means.")
+        fit_the_means("Gaussians", self, mean=(3,), log_sigma=(3,), quaternion=(4,), density=())
 
     @staticmethod
     def of(cloud: GaussianCloud, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Parameters:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from VesselFlowGSLib.gaussians.cloud import GaussianCloud
 from VesselFlowGSLib.gaussians.footprint import PIXEL_VARIANCE
-from VesselFlowGSLib.gaussians.parameters import Parameters
+from VesselFlowGSLib.gaussians.parameters import Parameters, fit_the_means
 from VesselFlowGSLib.gaussians.views import View
 
 Array = NDArray[np.float64]
@@ -56,14 +56,7 @@ class Splats:
     opacity: Tensor
 
     def __post_init__(self) -> None:
-        n = len(self.mean)
-        wanted = {"mean": (n, 3), "log_sigma": (n, 3), "quaternion": (n, 4), "colour": (n, 3), "opacity": (n,)}
-        for name, shape in wanted.items():
-            value = getattr(self, name)
-            if tuple(value.shape) != shape:
-                raise ValueError(f"Splats: {name} is {tuple(value.shape)} and must fit the means: {shape}.")
-            if value.dtype != self.mean.dtype or value.device != self.mean.device:
-                raise ValueError(f"Splats: {name} must have the precision and the device of the means.")
+        fit_the_means("Splats", self, mean=(3,), log_sigma=(3,), quaternion=(4,), colour=(3,), opacity=())
 
     def __len__(self) -> int:
         return len(self.mean)

@@ -41,7 +41,8 @@ def kernel(**options: Any) -> Callable[[Function], Function]:
         folder = cache_folder()
         if folder is not None and hasattr(dispatcher, "enable_caching"):  # not so with NUMBA_DISABLE_JIT
             dispatcher._cache = _KeptOnDisk(function)
-        return dispatcher  # type: ignore[no-any-return]
+        kept: Function = dispatcher
+        return kept
 
     return compiled
 
